@@ -1,0 +1,32 @@
+//! The VMware backdoor RPC, both halves, pure: registers and bytes in, registers and bytes out.
+
+/// The general registers around one port instruction. Values are 32 bits wide on the wire; buffer
+/// addresses in `rsi` / `rdi` take 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Magic in, result out.
+    pub rax: u64,
+    /// Argument in, result out.
+    pub rbx: u64,
+    /// Command (low 16) and message sub-type (high 16) in, status in the high 16 out.
+    pub rcx: u64,
+    /// Port (low 16) and channel (high 16).
+    pub rdx: u64,
+    /// Cookie high, or the buffer to send from.
+    pub rsi: u64,
+    /// Cookie low, or the buffer to receive into.
+    pub rdi: u64,
+    /// Cookie half of the string instructions.
+    pub rbp: u64,
+}
+
+/// The machine's port instructions: the processor's own (`sys::port`), or the host's half directly
+/// in tests.
+pub trait Port {
+    /// `in eax, dx`: the low-bandwidth call.
+    fn low(&mut self, registers: &mut Registers);
+    /// `rep outsb`: guest to host.
+    fn high_out(&mut self, registers: &mut Registers, data: &[u8]);
+    /// `rep insb`: host to guest.
+    fn high_in(&mut self, registers: &mut Registers, buffer: &mut [u8]);
+}

@@ -1,0 +1,220 @@
+//! One model of a containerVM, whatever way its configuration came.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Which encoding a configuration was read from; the same one is written back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Generation {
+    /// `guestinfo./…` and `guestinfo..…`, the original 0.4.
+    #[serde(rename = "0.4")]
+    V04,
+    /// `guestinfo.vice./…` and `guestinfo.vice..…`, the original 1.0 to 1.5.
+    #[serde(rename = "1.x")]
+    V1x,
+    /// A JSON document of our own (fw_cfg, a file): nothing is written back.
+    #[default]
+    #[serde(rename = "json")]
+    Json,
+}
+
+/// A container that is a virtual machine, as its configuration describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerVm {
+    /// Encoding this came from.
+    pub generation: Generation,
+    /// The container's ID (64 hex digits when the appliance made it).
+    pub id: String,
+    /// The container's name, `jolly_panini`.
+    pub name: String,
+    /// The image's repository, `hello-world`.
+    pub repo: String,
+    /// Host name; empty: the first 12 characters of the ID, as docker does.
+    pub hostname: String,
+    /// DNS domain of the host.
+    pub domainname: String,
+    /// ID of the image layer that the root disk was made from.
+    pub layerid: String,
+    /// ID of the image.
+    pub imageid: String,
+    /// Diagnostics level: 0 quiet, 1 informative, 2 and up debug.
+    pub debug: u32,
+    /// The original's private key of the appliance, PEM. Never printed.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub key: Secret,
+    /// Sessions by ID. The one whose ID is the container's own is the primary session: its end
+    /// is the end of the VM.
+    pub sessions: BTreeMap<String, Session>,
+    /// Sessions added to a running VM (1.x only).
+    pub execs: BTreeMap<String, Session>,
+    /// Volumes by name.
+    pub mounts: BTreeMap<String, Mount>,
+    /// Network endpoints by name.
+    pub networks: BTreeMap<String, Network>,
+    /// Settings of the link.
+    pub link: LinkConfig,
+}
+
+/// One process tree with its own stdin, stdout and stderr.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Session {
+    /// ID of the session, the key it stands under.
+    pub id: String,
+    /// Name of the session.
+    pub name: String,
+    /// Program: absolute, or looked up in `PATH` of `env`.
+    pub path: String,
+    /// Arguments, the program's own name first; empty: just `path`.
+    pub args: Vec<String>,
+    /// Environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory; empty: `/`.
+    pub dir: String,
+    /// A client may attach to its streams.
+    pub attach: bool,
+    /// stdin stays open for clients; false: the process reads its end at once.
+    pub openstdin: bool,
+    /// A pseudo-terminal instead of pipes.
+    pub tty: bool,
+    /// Start again when it ends.
+    pub restart: bool,
+    /// False: configured, but not to be started (1.x).
+    pub active: bool,
+    /// Start only when the first client has attached (1.x).
+    pub runblock: bool,
+    /// User: name, number, or `user:group`; empty: root.
+    pub user: String,
+    /// Group: name or number; empty: the user's own.
+    pub group: String,
+    /// Signal that asks it to stop; empty: SIGTERM.
+    pub stop_signal: String,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Mount {
+    /// Where it comes from: `label://NAME`, `nfs://HOST/PATH?uid=…`, `tmpfs://`.
+    pub source: String,
+    /// Absolute path in the container.
+    pub dest: String,
+    /// `rw`, `ro`, or mount options joined by commas.
+    pub mode: String,
+    /// What the volume is filled with at its first mount (1.x).
+    pub copymode: CopyMode,
+}
+
+/// What a new volume is filled with (the original's numbers: 0 unset, 1 never, 2 copy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CopyMode {
+    /// Not said: as `Never`.
+    #[default]
+    Unset,
+    /// The volume stays as it is.
+    Never,
+    /// An empty volume gets the image's files below its destination.
+    New,
+}
+
+/// An address with its prefix length, `172.16.0.2/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IpNet {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of the network part: 0 to 32 or 128.
+    pub prefix: u8,
+}
+
+/// How far the other endpoints of a network are trusted (the original's `TrustLevel`, 0 to 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TrustLevel {
+    /// 0: not said.
+    #[default]
+    Unspecified,
+    /// 1: only published ports accept connections.
+    Published,
+    /// 2: everything is accepted.
+    Open,
+    /// 3: nothing in or out.
+    Closed,
+    /// 4: only connections that the container opens.
+    Outbound,
+    /// 5: only the network's own members.
+    Peers,
+}
+
+/// A network endpoint: one vNIC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Network {
+    /// PCI slot number of the vNIC, as in `ethernetN.pciSlotNumber`; or its MAC address.
+    pub slot: String,
+    /// Name of the endpoint.
+    pub name: String,
+    /// Name of the network it is on.
+    pub network: String,
+    /// Fixed address; none: DHCP.
+    pub address: Option<IpNet>,
+    /// Gateway, with the network's prefix length.
+    pub gateway: Option<IpNet>,
+    /// This endpoint has the default route.
+    pub default: bool,
+    /// DNS servers.
+    pub nameservers: Vec<IpAddr>,
+    /// Further networks reached through the gateway.
+    pub destinations: Vec<IpNet>,
+    /// Published ports, `80/tcp`.
+    pub ports: Vec<String>,
+    /// The network has no way out (1.x).
+    pub internal: bool,
+    /// Firewall rule for the endpoint.
+    pub trust: TrustLevel,
+}
+
+/// Settings of the link, keys of our own (`guestinfo./tether/…`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LinkConfig {
+    /// Bytes of output kept per session until acknowledged.
+    pub buffer: usize,
+    /// Seconds that the power-off waits for the exit status to be acknowledged.
+    pub exit_wait: u32,
+    /// Seconds that output may stay open after the process has ended (a grandchild holds it).
+    pub stdio_grace: u32,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self { buffer: 1 << 20, exit_wait: 10, stdio_grace: 2 }
+    }
+}
+
+/// Bytes that no log, error or JSON document may show.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl Secret {
+    /// True when there is nothing to hide.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} secret bytes>", self.0.len())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("<{} secret bytes>", self.0.len()))
+    }
+}
