@@ -60,7 +60,7 @@ pub struct ContainerVm {
 }
 
 /// One process tree with its own stdin, stdout and stderr.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Session {
     /// ID of the session, the key it stands under.
@@ -93,6 +93,48 @@ pub struct Session {
     pub group: String,
     /// Signal that asks it to stop; empty: SIGTERM.
     pub stop_signal: String,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            path: String::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: String::new(),
+            attach: false,
+            openstdin: false,
+            tty: false,
+            restart: false,
+            active: true,
+            runblock: false,
+            user: String::new(),
+            group: String::new(),
+            stop_signal: String::new(),
+        }
+    }
+}
+
+/// Values of the environment are often secrets: only the names are shown.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self
+            .env
+            .iter()
+            .map(|e| e.split_once('=').map_or(e.as_str(), |(name, _)| name))
+            .collect();
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("path", &self.path)
+            .field("args", &self.args)
+            .field("env", &names)
+            .field("dir", &self.dir)
+            .field("tty", &self.tty)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A volume.
@@ -192,7 +234,11 @@ pub struct LinkConfig {
 
 impl Default for LinkConfig {
     fn default() -> Self {
-        Self { buffer: 1 << 20, exit_wait: 10, stdio_grace: 2 }
+        Self {
+            buffer: 1 << 20,
+            exit_wait: 10,
+            stdio_grace: 2,
+        }
     }
 }
 
@@ -216,5 +262,57 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("<{} secret bytes>", self.0.len()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine as _;
+        let text = String::deserialize(deserializer)?;
+        base64::engine::general_purpose::STANDARD
+            .decode(text.as_bytes())
+            .map(Secret)
+            .map_err(|_| serde::de::Error::custom("expected base64"))
+    }
+}
+
+impl fmt::Display for IpNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// A text that is not an address with a prefix length.
+#[derive(Debug, thiserror::Error)]
+#[error("expected ADDRESS/PREFIX, such as 172.16.0.2/16")]
+pub struct IpNetError;
+
+impl std::str::FromStr for IpNet {
+    type Err = IpNetError;
+
+    fn from_str(text: &str) -> Result<Self, IpNetError> {
+        let (address, prefix) = text.split_once('/').ok_or(IpNetError)?;
+        let address: IpAddr = address.parse().map_err(|_| IpNetError)?;
+        let prefix: u8 = prefix.parse().map_err(|_| IpNetError)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > most {
+            Err(IpNetError)
+        } else {
+            Ok(Self { address, prefix })
+        }
+    }
+}
+
+impl Serialize for IpNet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for IpNet {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
