@@ -1,2 +1,14 @@
 //! The only room with `unsafe`: thin owners of descriptors, instructions and system calls. No policy.
 #![allow(unsafe_code)]
+
+pub mod fork;
+pub mod inside;
+pub mod power;
+pub mod pty;
+pub mod random;
+pub mod reap;
+#[cfg(feature = "guest")]
+pub mod serial;
+pub mod signals;
+pub mod spawn;
+pub mod uevent;
