@@ -8,18 +8,30 @@ use serialport::{DataBits, FlowControl, Parity, StopBits, TTYPort};
 /// Bits a second of a containerVM's serial ports.
 pub const BAUD: u32 = 115_200;
 
-/// Opens a port: 115200 8N1 with hardware flow control, modem lines ignored, nobody else may open
-/// it. The crate only opens and sets up: its own reads and writes wait with an empty signal mask,
+/// Who keeps a sender from overrunning the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The RTS and CTS lines.
+    Hardware,
+    /// Nobody.
+    None,
+}
+
+/// Opens a port: 115200 8N1, modem lines ignored, nobody else may open it. The crate only opens and sets up: its own reads and writes wait with an empty signal mask,
 /// which takes blocked signals away from a signalfd.
 ///
 /// # Errors
 /// There is no such port, somebody holds it, or it refuses the settings.
-pub fn open(path: &str) -> io::Result<OwnedFd> {
+pub fn open(path: &str, flow: Flow) -> io::Result<OwnedFd> {
+    let flow = match flow {
+        Flow::Hardware => FlowControl::Hardware,
+        Flow::None => FlowControl::None,
+    };
     let settings = serialport::new(path, BAUD)
         .data_bits(DataBits::Eight)
         .parity(Parity::None)
         .stop_bits(StopBits::One)
-        .flow_control(FlowControl::Hardware);
+        .flow_control(flow);
     let port = TTYPort::open(&settings)?;
     // SAFETY: the crate gives its descriptor away, and this becomes its only owner.
     let fd = unsafe { OwnedFd::from_raw_fd(port.into_raw_fd()) };
@@ -42,7 +54,7 @@ mod tests {
         .expect("devpts is mounted");
         let pty =
             crate::sys::pty::Pty::open(std::os::fd::AsFd::as_fd(&devpts)).expect("a terminal");
-        let port = open(pty.path.to_str().expect("ASCII")).expect("a terminal is a port");
+        let port = open(pty.path.to_str().expect("ASCII"), Flow::Hardware).expect("a terminal is a port");
         let mut byte = [0; 8];
         let error = rustix::io::read(&port, &mut byte).expect_err("nothing there");
         assert_eq!(error, rustix::io::Errno::AGAIN);
