@@ -19,7 +19,10 @@ pub(crate) mod loopback;
 
 /// The general registers around one port instruction. Values are 32 bits wide on the wire; buffer
 /// addresses in `rsi` / `rdi` take 64.
+///
+/// The layout is fixed for the assembly of `sys::port`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Registers {
     /// Magic in, result out.
     pub rax: u64,
