@@ -1,8 +1,10 @@
 //! The only room with `unsafe`: thin owners of descriptors, instructions and system calls. No policy.
 #![allow(unsafe_code)]
 
+pub mod cpuid;
 pub mod fork;
 pub mod inside;
+pub mod port;
 pub mod power;
 pub mod pty;
 pub mod random;
