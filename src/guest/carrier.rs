@@ -25,6 +25,11 @@ const NO_CHIP: &str = "0";
 const SERIAL_OUT: usize = 4 << 10;
 /// The same for a virtio port: what one buffer of its ring takes.
 const VIRTIO_OUT: usize = 32 << 10;
+/// Payload of a data frame on a serial port: at 115200 bits a second it takes 180 ms, which is how
+/// long a control message may have to wait.
+const SERIAL_CHUNK: usize = 2 << 10;
+/// The same for a port that takes everything at once.
+const VIRTIO_CHUNK: usize = 16 << 10;
 /// Bytes read at a time.
 const READ: usize = 16 << 10;
 /// Bytes read in one turn of the loop, so that a flood does not keep it from all else.
@@ -34,7 +39,9 @@ const READ_A_TURN: usize = 256 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
     /// Neither kind of port.
-    #[error("no port for the link: neither a virtio port named {VIRTIO_PORT} nor a serial port {SERIAL_PORT}")]
+    #[error(
+        "no port for the link: neither a virtio port named {VIRTIO_PORT} nor a serial port {SERIAL_PORT}"
+    )]
     None,
     /// The port is there and cannot be used.
     #[error("cannot open {path} for the link: {cause}")]
@@ -46,6 +53,24 @@ pub enum CarrierError {
     },
 }
 
+/// How much is handed over at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A port that takes its time for each byte.
+    Serial,
+    /// A port that takes a buffer at once.
+    Virtio,
+}
+
+impl Pace {
+    const fn out(self) -> usize {
+        match self {
+            Self::Serial => SERIAL_OUT,
+            Self::Virtio => VIRTIO_OUT,
+        }
+    }
+}
+
 /// An open carrier.
 #[derive(Debug)]
 pub struct Carrier {
@@ -55,8 +80,7 @@ pub struct Carrier {
     /// Whole frames on their way; the first `sent` bytes are gone.
     out: Vec<u8>,
     sent: usize,
-    /// Most bytes in `out`.
-    limit: usize,
+    pace: Pace,
     /// The last write took everything it was given.
     writable: bool,
     /// Not all that has come was read.
@@ -71,31 +95,56 @@ impl Carrier {
     /// There is none, or it cannot be opened.
     pub fn find() -> Result<Self, CarrierError> {
         if let Some(path) = virtio_port() {
-            let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+            let flags = rustix::fs::OFlags::RDWR
+                | rustix::fs::OFlags::NONBLOCK
+                | rustix::fs::OFlags::CLOEXEC;
             let opened = rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
             return match opened {
-                Ok(fd) => Ok(Self::new(fd, path, VIRTIO_OUT)),
-                Err(cause) => Err(CarrierError::Open { path, cause: cause.into() }),
+                Ok(fd) => Ok(Self::new(fd, path, Pace::Virtio)),
+                Err(cause) => Err(CarrierError::Open {
+                    path,
+                    cause: cause.into(),
+                }),
             };
         }
         if !is_serial_port("ttyS0") {
             return Err(CarrierError::None);
         }
         match serial::open(SERIAL_PORT, serial::Flow::Hardware) {
-            Ok(fd) => Ok(Self::new(fd, SERIAL_PORT.into(), SERIAL_OUT)),
-            Err(cause) => Err(CarrierError::Open { path: SERIAL_PORT.into(), cause }),
+            Ok(fd) => Ok(Self::new(fd, SERIAL_PORT.into(), Pace::Serial)),
+            Err(cause) => Err(CarrierError::Open {
+                path: SERIAL_PORT.into(),
+                cause,
+            }),
         }
     }
 
     /// Any byte stream, non-blocking.
-    pub fn new(fd: OwnedFd, name: String, limit: usize) -> Self {
+    pub fn new(fd: OwnedFd, name: String, pace: Pace) -> Self {
         let input = vec![0; READ].into_boxed_slice();
-        Self { fd, name, out: Vec::new(), sent: 0, limit, writable: true, more: false, input }
+        Self {
+            fd,
+            name,
+            out: Vec::new(),
+            sent: 0,
+            pace,
+            writable: true,
+            more: false,
+            input,
+        }
     }
 
     /// Where it came from.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Payload of a data frame that suits it, bytes.
+    pub fn chunk(&self) -> usize {
+        match self.pace {
+            Pace::Serial => SERIAL_CHUNK,
+            Pace::Virtio => VIRTIO_CHUNK,
+        }
     }
 
     /// There is something to read that no event will announce.
@@ -120,7 +169,7 @@ impl Carrier {
     pub fn receive(&mut self, now: Duration, link: &mut Link) {
         let mut left = READ_A_TURN;
         while self.more && left > 0 {
-            match rustix::io::read(&self.fd, &mut self.input) {
+            match rustix::io::read(&self.fd, &mut *self.input) {
                 Ok(0) | Err(Errno::AGAIN) => self.more = false,
                 Ok(length) => {
                     left = left.saturating_sub(length);
@@ -141,7 +190,7 @@ impl Carrier {
             if self.sent == self.out.len() {
                 self.out.clear();
                 self.sent = 0;
-                link.poll_transmit(now, &mut self.out, self.limit);
+                link.poll_transmit(now, &mut self.out, self.pace.out());
             }
             let waiting = self.out.get(self.sent..).unwrap_or_default();
             if waiting.is_empty() || !self.writable {

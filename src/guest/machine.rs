@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::carrier::Carrier;
 use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
-use super::session::{Desk, Patience, Place, Session};
+use super::session::{Desk, Patience, Place, Role, Session};
 use crate::config::model::{ContainerVm, LinkConfig};
 use crate::link::{Channel, Event, Identity, Link, Options, Stream, Unacknowledged};
 use crate::plan::stop;
@@ -32,6 +32,8 @@ pub struct Machine {
     carrier: Option<Carrier>,
     sessions: Vec<Session>,
     timing: LinkConfig,
+    /// Where sessions run; none before the disk is mounted, and after it is left.
+    place: Option<Place>,
     /// Steps of a stop that are still to be taken; none asked for: `None`.
     pub(super) stopping: Option<Stopping>,
     /// Kernel device events may be waiting.
@@ -73,6 +75,7 @@ impl Machine {
             carrier: None,
             sessions: Vec::new(),
             timing: LinkConfig::default(),
+            place: None,
             stopping: None,
             uevents: false,
             childless: false,
@@ -88,7 +91,12 @@ impl Machine {
     ///
     /// # Errors
     /// The carrier cannot be watched.
-    pub fn connect(&mut self, vm: &ContainerVm, random: [u64; 2], carrier: Option<Carrier>) -> io::Result<()> {
+    pub fn connect(
+        &mut self,
+        vm: &ContainerVm,
+        random: [u64; 2],
+        carrier: Option<Carrier>,
+    ) -> io::Result<()> {
         let [epoch, nonce] = random;
         let identity = Identity {
             id: vm.id.clone(),
@@ -97,7 +105,10 @@ impl Machine {
             epoch,
             software: concat!("tether ", env!("CARGO_PKG_VERSION")).into(),
         };
-        let mut options = Options { buffer: vm.link.buffer, ..Options::default() };
+        let mut options = Options {
+            buffer: vm.link.buffer,
+            ..Options::default()
+        };
         if let Some(carrier) = &carrier {
             options.chunk = carrier.chunk();
         }
@@ -108,7 +119,8 @@ impl Machine {
             session.announce(&mut self.link);
         }
         if let Some(carrier) = &carrier {
-            self.events.watch(carrier, Token::Carrier, Interest::Changes)?;
+            self.events
+                .watch(carrier, Token::Carrier, Interest::Changes)?;
         }
         self.carrier = carrier;
         Ok(())
@@ -122,12 +134,34 @@ impl Machine {
     /// The primary session's status, once its exit record has been sent.
     pub fn status(&self) -> Option<i32> {
         let primary = self.sessions.iter().find(|session| session.is_primary())?;
-        if primary.is_reported() { primary.record().map(|record| record.status) } else { None }
+        if primary.is_reported() {
+            primary.record().map(|record| record.status)
+        } else {
+            None
+        }
     }
 
-    /// No process but our own is left.
+    /// When the primary session's process ended.
+    pub fn ended(&self) -> Option<Duration> {
+        self.sessions
+            .iter()
+            .find(|session| session.is_primary())?
+            .ended()
+    }
+
+    /// No process but our own is left, as of the last look.
     pub fn is_childless(&self) -> bool {
         self.childless
+    }
+
+    /// Takes what has ended off the process table now, rather than at the next signal.
+    pub fn look_for_children(&mut self) {
+        self.reap(now());
+    }
+
+    /// Gives up the container's tree: nothing of ours stands on it any more.
+    pub fn leave(&mut self) {
+        self.place = None;
     }
 
     /// When the link last got on, or had nothing to get on with.
@@ -151,13 +185,17 @@ impl Machine {
     }
 
     /// Starts every session that is to run from the beginning.
-    pub fn start_sessions(&mut self, place: &Place) {
-        let stopped = self.stopping.as_ref().map(|stopping| stopping.reason.clone());
+    pub fn start_sessions(&mut self, place: Place) {
+        let stopped = self
+            .stopping
+            .as_ref()
+            .map(|stopping| stopping.reason.clone());
         self.each_session(|session, desk| match &stopped {
             Some(reason) => session.fail(&format!("stopped before it started: {reason}"), desk),
-            None if session.config().active => session.start(place, desk),
+            None if session.config().active => session.start(&place, desk),
             None => log::info!("session {} is configured not to start", session.config().id),
         });
+        self.place = Some(place);
         self.transmit(now());
     }
 
@@ -177,8 +215,15 @@ impl Machine {
         let stop = self.take_stop_actions();
         self.transmit(now());
         let link = self.link_deadline();
-        let more = self.carrier.as_ref().is_some_and(Carrier::has_more).then_some(Duration::ZERO);
-        let until = [until, settled, stop, link, more].into_iter().flatten().min();
+        let more = self
+            .carrier
+            .as_ref()
+            .is_some_and(Carrier::has_more)
+            .then_some(Duration::ZERO);
+        let until = [until, settled, stop, link, more]
+            .into_iter()
+            .flatten()
+            .min();
         let mut ready = std::mem::take(&mut self.ready);
         if let Err(error) = self.events.wait(until, &mut ready) {
             log::error!("epoll: {error}");
@@ -213,7 +258,11 @@ impl Machine {
     /// The link's own timers count while its words go out.
     fn link_deadline(&self) -> Option<Duration> {
         let carrier = self.carrier.as_ref()?;
-        if carrier.is_flushed() { self.link.poll_timeout() } else { None }
+        if carrier.is_flushed() {
+            self.link.poll_timeout()
+        } else {
+            None
+        }
     }
 
     fn receive(&mut self, now: Duration) {
@@ -301,12 +350,31 @@ impl Machine {
             progress: self.progress,
         };
         let (sessions, mut desk) = self.desk(now());
-        sessions.iter_mut().filter_map(|session| session.settle(&patience, &mut desk)).min()
+        sessions
+            .iter_mut()
+            .filter_map(|session| session.settle(&patience, &mut desk))
+            .min()
     }
 
     fn desk(&mut self, now: Duration) -> (&mut Vec<Session>, Desk<'_>) {
-        let Self { events, link, host, scratch, sessions, .. } = self;
-        (sessions, Desk { events, link, host, scratch, now })
+        let Self {
+            events,
+            link,
+            host,
+            scratch,
+            sessions,
+            ..
+        } = self;
+        (
+            sessions,
+            Desk {
+                events,
+                link,
+                host,
+                scratch,
+                now,
+            },
+        )
     }
 
     pub(super) fn each_session(&mut self, mut visit: impl FnMut(&mut Session, &mut Desk<'_>)) {
@@ -323,7 +391,10 @@ impl Machine {
         visit: impl FnOnce(&mut Session, &mut Desk<'_>),
     ) {
         let (sessions, mut desk) = self.desk(now);
-        match sessions.iter_mut().find(|session| session.channel() == channel) {
+        match sessions
+            .iter_mut()
+            .find(|session| session.channel() == channel)
+        {
             Some(session) => visit(session, &mut desk),
             None => log::warn!("there is no session on channel {}", channel.0),
         }
@@ -331,14 +402,35 @@ impl Machine {
 
     fn link_event(&mut self, now: Duration, event: Event) {
         match event {
-            Event::Data { channel, stream: Stream::Stdin, offset, bytes } => {
-                self.session(now, channel, |session, desk| session.data(offset, &bytes, desk));
+            Event::Data {
+                channel,
+                stream: Stream::Stdin,
+                offset,
+                bytes,
+            } => {
+                self.session(now, channel, |session, desk| {
+                    session.data(offset, &bytes, desk)
+                });
             }
-            Event::End { channel, stream: Stream::Stdin, offset } => {
-                self.session(now, channel, |session, desk| session.end_of_input(offset, desk));
+            Event::End {
+                channel,
+                stream: Stream::Stdin,
+                offset,
+            } => {
+                self.session(now, channel, |session, desk| {
+                    session.end_of_input(offset, desk)
+                });
             }
-            Event::Gap { channel, stream, from, to } => {
-                log::warn!("{stream:?} of channel {}: bytes {from} to {to} are lost", channel.0);
+            Event::Gap {
+                channel,
+                stream,
+                from,
+                to,
+            } => {
+                log::warn!(
+                    "{stream:?} of channel {}: bytes {from} to {to} are lost",
+                    channel.0
+                );
                 self.link.stored(channel, stream, to);
             }
             Event::Message { sequence, message } => {
@@ -367,14 +459,15 @@ impl Machine {
 
 /// The primary session first, on channel 1; the others by their IDs.
 fn sessions(vm: &ContainerVm) -> Vec<Session> {
-    let primary = vm.sessions.get(&vm.id).into_iter();
-    let others = vm.sessions.iter().filter(|(id, _)| **id != vm.id).map(|(_, session)| session);
-    primary
-        .chain(others)
-        .chain(vm.execs.values())
-        .zip(1u16..)
-        .map(|(config, channel)| {
-            Session::new(Channel(channel), config.clone(), config.id == vm.id)
-        })
+    let primary = vm
+        .sessions
+        .get(&vm.id)
+        .map(|session| (session, Role::Primary));
+    let others = vm.sessions.iter().filter(|(id, _)| **id != vm.id);
+    let others = others.map(|(_, session)| (session, Role::Other));
+    let added = vm.execs.values().map(|session| (session, Role::Added));
+    let all = primary.into_iter().chain(others).chain(added);
+    all.zip(1u16..)
+        .map(|((config, role), channel)| Session::new(Channel(channel), config.clone(), role))
         .collect()
 }

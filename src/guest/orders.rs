@@ -12,7 +12,11 @@ impl Machine {
     /// Does what a control message says, or refuses it.
     pub(super) fn obey(&mut self, now: Duration, message: Control) {
         match message {
-            Control::Resize { channel, rows, columns } => {
+            Control::Resize {
+                channel,
+                rows,
+                columns,
+            } => {
                 self.session(now, channel, |session, _| {
                     if let Err(error) = session.resize(rows, columns) {
                         log::warn!("resize to {rows} × {columns}: {error}");
@@ -21,7 +25,10 @@ impl Machine {
             }
             Control::Signal { channel, signal } => self.obey_signal(channel, &signal),
             Control::Stop { grace_s } => {
-                self.stop("the listener's stop", Duration::from_secs(u64::from(grace_s)));
+                self.stop(
+                    "the listener's stop",
+                    Duration::from_secs(u64::from(grace_s)),
+                );
             }
             Control::Refused { what, message } => {
                 log::warn!("link: the listener does not know {what:?}: {message}");
@@ -41,7 +48,11 @@ impl Machine {
             self.refuse("signal", format!("{name:?} is no signal"));
             return;
         };
-        let sent = match self.sessions().iter().find(|session| session.channel() == channel) {
+        let sent = match self
+            .sessions()
+            .iter()
+            .find(|session| session.channel() == channel)
+        {
             Some(session) => session.signal(number).map_err(|error| error.to_string()),
             None => Err(format!("there is no session on channel {}", channel.0)),
         };
@@ -52,7 +63,10 @@ impl Machine {
 
     fn refuse(&mut self, what: &str, message: String) {
         log::warn!("link: {what} refused: {message}");
-        self.link.send(&Control::Refused { what: what.into(), message });
+        self.link.send(&Control::Refused {
+            what: what.into(),
+            message,
+        });
     }
 
     /// Stops all sessions. A second stop with a shorter grace hurries the first; one that comes
@@ -66,7 +80,11 @@ impl Machine {
         }
         let configs = self.sessions().iter().map(|session| session.config());
         let actions = stop::sessions(configs, grace).into();
-        self.stopping = Some(Stopping { reason: reason.to_owned(), actions, until: None });
+        self.stopping = Some(Stopping {
+            reason: reason.to_owned(),
+            actions,
+            until: None,
+        });
     }
 
     /// Takes the steps of a stop that are due. Returns when the next one is.
@@ -89,12 +107,19 @@ impl Machine {
     }
 
     fn send_stop(&self, index: usize, signal: i32) {
-        let Some(session) = self.sessions().get(index).filter(|session| session.is_alive()) else {
+        let Some(session) = self
+            .sessions()
+            .get(index)
+            .filter(|session| session.is_alive())
+        else {
             return;
         };
         log::info!("stop: signal {signal} to session {}", session.config().id);
         if let Err(error) = session.signal(signal) {
-            log::warn!("stop: signal {signal} to session {}: {error}", session.config().id);
+            log::warn!(
+                "stop: signal {signal} to session {}: {error}",
+                session.config().id
+            );
         }
     }
 }

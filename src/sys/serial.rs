@@ -1,7 +1,7 @@
 //! A serial port, raw and non-blocking.
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use serialport::{DataBits, FlowControl, Parity, StopBits, TTYPort};
 
@@ -40,6 +40,19 @@ pub fn open(path: &str, flow: Flow) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Bytes that were written and have not left the driver's buffer yet.
+///
+/// # Errors
+/// The descriptor is no terminal.
+pub fn unsent(port: &OwnedFd) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one integer, which is alive until the call has returned.
+    if unsafe { libc::ioctl(port.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u32::try_from(bytes).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,7 +67,8 @@ mod tests {
         .expect("devpts is mounted");
         let pty =
             crate::sys::pty::Pty::open(std::os::fd::AsFd::as_fd(&devpts)).expect("a terminal");
-        let port = open(pty.path.to_str().expect("ASCII"), Flow::Hardware).expect("a terminal is a port");
+        let port =
+            open(pty.path.to_str().expect("ASCII"), Flow::Hardware).expect("a terminal is a port");
         let mut byte = [0; 8];
         let error = rustix::io::read(&port, &mut byte).expect_err("nothing there");
         assert_eq!(error, rustix::io::Errno::AGAIN);

@@ -6,7 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// What the processor raises at an instruction, rather than a process at another: never blocked. A
 /// blocked fault is the end of the process, where an unblocked one has its handler (`sys::port`).
-const FAULTS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+const FAULTS: [i32; 5] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+];
 
 /// Blocks every signal but faults in this thread, for good. Called before there is a second
 /// thread, or in a process that has only one.

@@ -37,12 +37,22 @@ pub fn decide(now: Duration, facts: &Facts) -> Decision {
         return Decision::Complete;
     }
     if facts.owed {
-        let Some(patience) = facts.patience else { return Decision::Wait(None) };
+        let Some(patience) = facts.patience else {
+            return Decision::Wait(None);
+        };
         let until = facts.progress.max(facts.ended).saturating_add(patience);
-        return if now < until { Decision::Wait(Some(until)) } else { Decision::Cut };
+        return if now < until {
+            Decision::Wait(Some(until))
+        } else {
+            Decision::Cut
+        };
     }
     let until = facts.ended.saturating_add(facts.grace);
-    if now < until { Decision::Wait(Some(until)) } else { Decision::Cut }
+    if now < until {
+        Decision::Wait(Some(until))
+    } else {
+        Decision::Cut
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +71,10 @@ mod tests {
 
     #[test]
     fn closed_outputs_end_it_at_once() {
-        let facts = Facts { open: false, ..FACTS };
+        let facts = Facts {
+            open: false,
+            ..FACTS
+        };
         assert_eq!(decide(100 * S, &facts), Decision::Complete);
     }
 
@@ -73,12 +86,21 @@ mod tests {
 
     #[test]
     fn bytes_from_before_the_exit_are_waited_for_while_the_link_gets_on() {
-        let owed = Facts { owed: true, ..FACTS };
+        let owed = Facts {
+            owed: true,
+            ..FACTS
+        };
         assert_eq!(decide(105 * S, &owed), Decision::Wait(Some(110 * S)));
         assert_eq!(decide(110 * S, &owed), Decision::Cut);
-        let moving = Facts { progress: 105 * S, ..owed };
+        let moving = Facts {
+            progress: 105 * S,
+            ..owed
+        };
         assert_eq!(decide(110 * S, &moving), Decision::Wait(Some(115 * S)));
-        let patient = Facts { patience: None, ..owed };
+        let patient = Facts {
+            patience: None,
+            ..owed
+        };
         assert_eq!(decide(1000 * S, &patient), Decision::Wait(None));
     }
 }

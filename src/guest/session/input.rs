@@ -48,12 +48,18 @@ impl Input {
 
     /// The input of a pipe, non-blocking.
     pub fn pipe(channel: Channel, fd: OwnedFd) -> Self {
-        Self { fd: Some(fd), ..Self::none(channel) }
+        Self {
+            fd: Some(fd),
+            ..Self::none(channel)
+        }
     }
 
     /// The input of a terminal: its master end, non-blocking.
     pub fn terminal(channel: Channel, master: OwnedFd) -> Self {
-        Self { terminal: true, ..Self::pipe(channel, master) }
+        Self {
+            terminal: true,
+            ..Self::pipe(channel, master)
+        }
     }
 
     /// Bytes have come, behind all before them.
@@ -83,7 +89,9 @@ impl Input {
             None => self.at_line_start,
         };
         let known = self.fd.as_ref().and_then(|fd| pty::end_of_input(fd).ok());
-        let character = known.filter(|character| *character != 0).unwrap_or(END_OF_INPUT);
+        let character = known
+            .filter(|character| *character != 0)
+            .unwrap_or(END_OF_INPUT);
         self.waiting.push_back(character);
         if !at_line_start {
             self.waiting.push_back(character);

@@ -19,6 +19,7 @@ use self::input::Input;
 use self::output::Output;
 use super::event_loop::{EventLoop, wall_ms};
 use super::host::Host;
+use crate::config::guestinfo::Subject;
 use crate::config::model;
 use crate::link::{Channel, Control, ExitClass, ExitRecord, Link, Stream};
 use crate::sys::reap::End;
@@ -57,10 +58,34 @@ pub struct Patience {
 #[derive(Debug)]
 enum State {
     Waiting,
-    Starting { pid: i32, pidfd: OwnedFd, outcome: OwnedFd },
-    Running { pid: i32, pidfd: OwnedFd },
-    Ended { record: ExitRecord, at: Duration },
-    Reported { record: ExitRecord },
+    Starting {
+        pid: i32,
+        pidfd: OwnedFd,
+        outcome: OwnedFd,
+    },
+    Running {
+        pid: i32,
+        pidfd: OwnedFd,
+    },
+    Ended {
+        record: ExitRecord,
+        at: Duration,
+    },
+    Reported {
+        record: ExitRecord,
+        at: Duration,
+    },
+}
+
+/// What a session is to its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The container's own: its end is the end of the machine.
+    Primary,
+    /// Another one of the configuration's.
+    Other,
+    /// One that was added to a running machine.
+    Added,
 }
 
 /// A session.
@@ -68,7 +93,7 @@ enum State {
 pub struct Session {
     channel: Channel,
     config: model::Session,
-    primary: bool,
+    role: Role,
     state: State,
     started: Option<Control>,
     stdin: Input,
@@ -83,11 +108,11 @@ pub struct Session {
 
 impl Session {
     /// A session that is configured and does not run yet.
-    pub fn new(channel: Channel, config: model::Session, primary: bool) -> Self {
+    pub fn new(channel: Channel, config: model::Session, role: Role) -> Self {
         Self {
             channel,
             config,
-            primary,
+            role,
             state: State::Waiting,
             started: None,
             stdin: Input::none(channel),
@@ -111,7 +136,7 @@ impl Session {
 
     /// Its end is the end of the machine.
     pub fn is_primary(&self) -> bool {
-        self.primary
+        self.role == Role::Primary
     }
 
     /// Its exit record has been sent.
@@ -127,8 +152,23 @@ impl Session {
     /// How it ended, once that is known.
     pub fn record(&self) -> Option<&ExitRecord> {
         match &self.state {
-            State::Ended { record, .. } | State::Reported { record } => Some(record),
+            State::Ended { record, .. } | State::Reported { record, .. } => Some(record),
             State::Waiting | State::Starting { .. } | State::Running { .. } => None,
+        }
+    }
+
+    /// When its process ended, or failed to start.
+    pub fn ended(&self) -> Option<Duration> {
+        match &self.state {
+            State::Ended { at, .. } | State::Reported { at, .. } => Some(*at),
+            State::Waiting | State::Starting { .. } | State::Running { .. } => None,
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        match self.role {
+            Role::Primary | Role::Other => Subject::Session(&self.config.id),
+            Role::Added => Subject::Exec(&self.config.id),
         }
     }
 
@@ -147,20 +187,28 @@ impl Session {
                 tty: config.tty,
                 openstdin: config.openstdin,
                 attach: config.attach,
-                primary: self.primary,
+                primary: self.is_primary(),
             },
         );
         if let Some(started) = &self.started {
             send(link, started);
         }
-        if let State::Reported { record } = &self.state {
-            send(link, &Control::Exit { channel: self.channel, record: record.clone() });
+        if let State::Reported { record, .. } = &self.state {
+            send(
+                link,
+                &Control::Exit {
+                    channel: self.channel,
+                    record: record.clone(),
+                },
+            );
         }
     }
 
     /// The kernel says whether the program runs.
     pub fn outcome(&mut self, desk: &mut Desk<'_>) {
-        let State::Starting { outcome, .. } = &self.state else { return };
+        let State::Starting { outcome, .. } = &self.state else {
+            return;
+        };
         let result = spawn::outcome(outcome.as_fd());
         if result == Ok(false) {
             return;
@@ -171,7 +219,10 @@ impl Session {
         match result {
             Ok(_) => self.runs(desk),
             Err(error) => {
-                let tried = self.tried.get(usize::from(error.candidate)).map_or("", String::as_str);
+                let tried = self
+                    .tried
+                    .get(usize::from(error.candidate))
+                    .map_or("", String::as_str);
                 let record = record::not_started(error, self.program(), tried, wall_ms());
                 self.not_started(record, desk);
             }
@@ -190,10 +241,14 @@ impl Session {
             State::Starting { pid, pidfd, .. } => {
                 self.state = State::Running { pid, pidfd };
                 self.tried = Vec::new();
-                let started = Control::Started { channel: self.channel, pid, time_ms: wall_ms() };
+                let started = Control::Started {
+                    channel: self.channel,
+                    pid,
+                    time_ms: wall_ms(),
+                };
                 send(desk.link, &started);
                 self.started = Some(started);
-                desk.host.started(&self.config.id, wall_ms());
+                desk.host.started(self.subject(), wall_ms());
                 log::info!("session {} runs as process {pid}", self.config.id);
             }
             other => self.state = other,
@@ -209,9 +264,16 @@ impl Session {
     }
 
     fn not_started(&mut self, record: ExitRecord, desk: &mut Desk<'_>) {
-        log::error!("session {} did not start: {}", self.config.id, record.reason);
-        desk.host.not_started(&self.config.id, &record.reason);
-        self.state = State::Ended { record, at: desk.now };
+        log::error!(
+            "session {} did not start: {}",
+            self.config.id,
+            record.reason
+        );
+        desk.host.not_started(self.subject(), &record.reason);
+        self.state = State::Ended {
+            record,
+            at: desk.now,
+        };
         self.report(false, desk);
     }
 
@@ -227,10 +289,19 @@ impl Session {
         // What it said of its start comes first: its code means nothing if it never ran.
         self.outcome(desk);
         if self.is_alive() {
-            let killed = matches!(end, End::Signaled { signal: record::KILL, .. });
+            let killed = matches!(
+                end,
+                End::Signaled {
+                    signal: record::KILL,
+                    ..
+                }
+            );
             let oom = killed && start::oom_kills() > self.oom_kills;
             let record = record::ended(end, oom, wall_ms());
-            self.state = State::Ended { record, at: desk.now };
+            self.state = State::Ended {
+                record,
+                at: desk.now,
+            };
             self.stdin.close(desk);
             self.stdout.process_ended(desk);
             self.stderr.process_ended(desk);
@@ -289,12 +360,16 @@ impl Session {
     /// # Errors
     /// The kernel refuses the size.
     pub fn resize(&self, rows: u16, columns: u16) -> std::io::Result<()> {
-        self.master.as_ref().map_or(Ok(()), |master| pty::resize(master, rows, columns))
+        self.master
+            .as_ref()
+            .map_or(Ok(()), |master| pty::resize(master, rows, columns))
     }
 
     /// Sends the exit record if it is time. Returns when to ask again.
     pub fn settle(&mut self, patience: &Patience, desk: &mut Desk<'_>) -> Option<Duration> {
-        let State::Ended { at, .. } = &self.state else { return None };
+        let State::Ended { at, .. } = &self.state else {
+            return None;
+        };
         let outputs = [&self.stdout, &self.stderr];
         let facts = Facts {
             open: outputs.iter().any(|output| output.is_open()),
@@ -302,14 +377,17 @@ impl Session {
             ended: *at,
             grace: patience.grace,
             progress: patience.progress,
-            patience: self.primary.then_some(patience.stall),
+            patience: self.is_primary().then_some(patience.stall),
         };
         match ending::decide(desk.now, &facts) {
             Decision::Wait(until) => return until,
             Decision::Complete => self.report(false, desk),
             Decision::Cut => {
                 if facts.owed {
-                    log::error!("session {}: output given up, nobody takes it", self.config.id);
+                    log::error!(
+                        "session {}: output given up, nobody takes it",
+                        self.config.id
+                    );
                 }
                 self.report(true, desk);
             }
@@ -319,8 +397,10 @@ impl Session {
 
     /// The streams end where they are, and the record says so.
     fn report(&mut self, held: bool, desk: &mut Desk<'_>) {
-        let State::Ended { record, .. } = &mut self.state else { return };
-        let mut record = record.clone();
+        let State::Ended { record, at } = &self.state else {
+            return;
+        };
+        let (mut record, at) = (record.clone(), *at);
         self.stdin.close(desk);
         self.stdout.close(desk);
         self.stderr.close(desk);
@@ -328,17 +408,28 @@ impl Session {
         record.stdio_held = held;
         record.stdout = desk.link.written(self.channel, Stream::Stdout);
         record.stderr = desk.link.written(self.channel, Stream::Stderr);
-        send(desk.link, &Control::Exit { channel: self.channel, record: record.clone() });
-        desk.host.ended(&self.config.id, record.status, record.time_ms);
+        send(
+            desk.link,
+            &Control::Exit {
+                channel: self.channel,
+                record: record.clone(),
+            },
+        );
+        desk.host
+            .ended(self.subject(), record.status, record.time_ms);
         log::info!(
             "session {} ended: status {}, {} bytes of stdout, {} of stderr{}",
             self.config.id,
             record.status,
             record.stdout,
             record.stderr,
-            if held { ", an output was still held" } else { "" },
+            if held {
+                ", an output was still held"
+            } else {
+                ""
+            },
         );
-        self.state = State::Reported { record };
+        self.state = State::Reported { record, at };
     }
 }
 

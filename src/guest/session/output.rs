@@ -26,12 +26,21 @@ pub struct Output {
 impl Output {
     /// An output that never has a byte.
     pub fn none(channel: Channel, stream: Stream) -> Self {
-        Self { channel, stream, fd: None, watched: false, owed: 0 }
+        Self {
+            channel,
+            stream,
+            fd: None,
+            watched: false,
+            owed: 0,
+        }
     }
 
     /// The output of a descriptor, non-blocking.
     pub fn new(channel: Channel, stream: Stream, fd: OwnedFd) -> Self {
-        Self { fd: Some(fd), ..Self::none(channel, stream) }
+        Self {
+            fd: Some(fd),
+            ..Self::none(channel, stream)
+        }
     }
 
     /// Somebody may still write.
@@ -48,7 +57,10 @@ impl Output {
     pub fn process_ended(&mut self, desk: &Desk<'_>) {
         let Some(fd) = &self.fd else { return };
         let waiting = rustix::io::ioctl_fionread(fd).unwrap_or_default();
-        self.owed = desk.link.written(self.channel, self.stream).saturating_add(waiting);
+        self.owed = desk
+            .link
+            .written(self.channel, self.stream)
+            .saturating_add(waiting);
     }
 
     /// Reads what is there and what the link has room for; watches the rest, or, without room,
@@ -61,7 +73,9 @@ impl Output {
                 break;
             }
             let length = room.min(desk.scratch.len());
-            let Some(piece) = desk.scratch.get_mut(..length) else { break };
+            let Some(piece) = desk.scratch.get_mut(..length) else {
+                break;
+            };
             match rustix::io::read(fd, &mut *piece) {
                 // A terminal whose other end is closed says EIO.
                 Ok(0) | Err(Errno::IO) => self.close(desk),
@@ -74,7 +88,11 @@ impl Output {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(error) => {
-                    log::warn!("reading {:?} of a session: {}", self.stream, std::io::Error::from(error));
+                    log::warn!(
+                        "reading {:?} of a session: {}",
+                        self.stream,
+                        std::io::Error::from(error)
+                    );
                     self.close(desk);
                 }
             }
@@ -110,7 +128,9 @@ impl Output {
     pub fn close(&mut self, desk: &mut Desk<'_>) {
         if let Some(fd) = self.fd.take() {
             // Taken off first: a copy of the descriptor in a child would keep it in the set.
-            if self.watched && let Err(error) = desk.events.unwatch(fd.as_fd()) {
+            if self.watched
+                && let Err(error) = desk.events.unwatch(fd.as_fd())
+            {
                 log::error!("unwatching {:?} of a session: {error}", self.stream);
             }
             self.watched = false;

@@ -94,18 +94,31 @@ impl Session {
         let plan = process(&self.config, around)?;
         let streams = self.streams(place)?;
         self.oom_kills = oom_kills();
-        let started = start(&program(&plan, place, user.as_ref()), streams.theirs).map_err(NotTried::Fork)?;
-        self.tried = plan.candidates.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let started =
+            start(&program(&plan, place, user.as_ref()), streams.theirs).map_err(NotTried::Fork)?;
+        self.tried = plan
+            .candidates
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
         self.stdin = streams.stdin;
         self.stdout = streams.stdout;
         self.stderr = streams.stderr;
         self.master = streams.master;
-        if let Err(error) = desk.events.watch(&started.outcome, Token::Start(self.channel), Interest::Readable) {
+        if let Err(error) = desk.events.watch(
+            &started.outcome,
+            Token::Start(self.channel),
+            Interest::Readable,
+        ) {
             // It is read when the process is reaped.
             log::error!("watching the start of a session: {error}");
         }
         let (pid, pidfd, outcome) = (started.pid, started.pidfd, started.outcome);
-        self.state = State::Starting { pid, pidfd, outcome };
+        self.state = State::Starting {
+            pid,
+            pidfd,
+            outcome,
+        };
         if self.config.tty {
             // One stream is all that a terminal has.
             self.stderr.close(desk);
@@ -118,11 +131,20 @@ impl Session {
     fn user(&self, root: &Inside) -> Result<User, NotTried> {
         let passwd = database(root, "/etc/passwd")?;
         let group = database(root, "/etc/group")?;
-        Ok(resolve(&self.config.user, &self.config.group, &passwd, &group)?)
+        Ok(resolve(
+            &self.config.user,
+            &self.config.group,
+            &passwd,
+            &group,
+        )?)
     }
 
     fn streams(&self, place: &Place) -> Result<Streams, NotTried> {
-        if self.config.tty { self.terminal(place) } else { self.pipes() }
+        if self.config.tty {
+            self.terminal(place)
+        } else {
+            self.pipes()
+        }
     }
 
     fn terminal(&self, place: &Place) -> Result<Streams, NotTried> {
@@ -130,16 +152,23 @@ impl Session {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let devpts = match &place.root {
             Some(root) => root.get("/dev/pts", flags),
-            None => rustix::fs::open("/dev/pts", flags | OFlags::CLOEXEC, Mode::empty()).map_err(Into::into),
+            None => rustix::fs::open("/dev/pts", flags | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Into::into),
         };
         let devpts = devpts.map_err(stream("a terminal (/dev/pts)"))?;
         let pty = Pty::open(devpts.as_fd()).map_err(stream("a terminal"))?;
         let (rows, columns) = TERMINAL;
         resize(&pty.master, rows, columns).map_err(stream("a terminal of its size"))?;
-        if self.primary && let Some(root) = &place.root {
+        if self.is_primary()
+            && let Some(root) = &place.root
+        {
             show_console(root, &pty);
         }
-        let copy = || pty.master.try_clone().map_err(stream("a terminal's descriptors"));
+        let copy = || {
+            pty.master
+                .try_clone()
+                .map_err(stream("a terminal's descriptors"))
+        };
         Ok(Streams {
             // Without an open stdin nobody types: what comes is dropped.
             stdin: if self.config.openstdin {
@@ -161,8 +190,12 @@ impl Session {
             (theirs, Input::pipe(self.channel, ours))
         } else {
             // Ours, not the container's: it may have none.
-            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-            let null = null.map_err(|cause| NotTried::Stream { what: "stdin (/dev/null)", cause: cause.into() })?;
+            let null =
+                rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let null = null.map_err(|cause| NotTried::Stream {
+                what: "stdin (/dev/null)",
+                cause: cause.into(),
+            })?;
             (null, Input::none(self.channel))
         };
         let (stdout, output) = pipe(Ours::Reads).map_err(stream("stdout"))?;
@@ -172,7 +205,11 @@ impl Session {
             stdout: Output::new(self.channel, Stream::Stdout, output),
             stderr: Output::new(self.channel, Stream::Stderr, errors),
             master: None,
-            theirs: Stdio::Apart { stdin, stdout, stderr },
+            theirs: Stdio::Apart {
+                stdin,
+                stdout,
+                stderr,
+            },
         })
     }
 }
@@ -185,7 +222,11 @@ fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> P
         environment: &plan.environment,
         directories: &plan.directories,
         directory: &plan.directory,
-        identity: user.map(|user| Identity { user: user.user, group: user.group, groups: &user.groups }),
+        identity: user.map(|user| Identity {
+            user: user.user,
+            group: user.group,
+            groups: &user.groups,
+        }),
         open_files: place.root.is_some().then_some(OPEN_FILES),
         killable: place.root.is_some(),
     }
@@ -232,6 +273,7 @@ fn pipe(ours: Ours) -> io::Result<(OwnedFd, OwnedFd)> {
 pub(super) fn oom_kills() -> u64 {
     let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or_default()
 }
-
