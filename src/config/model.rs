@@ -130,7 +130,7 @@ impl fmt::Debug for Session {
         let names: Vec<&str> = self
             .env
             .iter()
-            .map(|e| e.split_once('=').map_or(e.as_str(), |(name, _)| name))
+            .map(|e| e.split_once('=').map_or("?", |(name, _)| name))
             .collect();
         f.debug_struct("Session")
             .field("id", &self.id)
@@ -375,5 +375,42 @@ impl<'de> Deserialize<'de> for IpNet {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_keys_nor_the_environment_s_values() {
+        let session = Session {
+            env: vec!["TOKEN=hunter2".into(), "hunter3".into()],
+            ..Session::default()
+        };
+        let vm = ContainerVm {
+            key: Secret(b"hunter4".to_vec()),
+            sessions: BTreeMap::from([("a1".to_owned(), session)]),
+            ..ContainerVm::default()
+        };
+        let shown = format!("{vm:?}");
+        assert!(shown.contains("TOKEN"), "{shown}");
+        assert!(!shown.contains("hunter"), "{shown}");
+    }
+
+    #[test]
+    fn numbers_and_names_of_the_original_are_one_to_one() {
+        for (number, (name, level)) in TrustLevel::NAMES.into_iter().enumerate() {
+            assert_eq!(TrustLevel::from_number(number), Some(level));
+            assert_eq!(usize::from(level.number()), number);
+            assert_eq!(serde_json::to_value(level).unwrap(), name);
+        }
+        for (number, (name, mode)) in CopyMode::NAMES.into_iter().enumerate() {
+            assert_eq!(CopyMode::from_number(number), Some(mode));
+            assert_eq!(usize::from(mode.number()), number);
+            assert_eq!(serde_json::to_value(mode).unwrap(), name);
+        }
+        assert_eq!(TrustLevel::from_number(6), None);
+        assert_eq!(CopyMode::from_number(3), None);
     }
 }

@@ -84,6 +84,7 @@ pub(crate) fn problems(vm: &ContainerVm, generation: Generation) -> Vec<Problem>
     check.identity(vm);
     check.sessions(Map::Sessions, &vm.sessions);
     check.sessions(Map::Execs, &vm.execs);
+    check.ids_apart(vm);
     for (key, mount) in &vm.mounts {
         check.map_key(Map::Mounts, key);
         check.mount(Map::Mounts.entry(key), mount);
@@ -220,6 +221,17 @@ impl Check {
         }
     }
 
+    /// A session's streams and its state are found by its ID, whichever map it is in.
+    fn ids_apart(&mut self, vm: &ContainerVm) {
+        for id in vm.execs.keys().filter(|id| vm.sessions.contains_key(*id)) {
+            self.problems.push(Problem::Malformed {
+                name: field::map_name(self.generation, Map::Execs),
+                value: Shown::Value(id.clone()),
+                expected: "IDs that no session has".to_owned(),
+            });
+        }
+    }
+
     fn session(&mut self, at: Entry<'_>, key: &str, session: &Session) {
         if session.id != key {
             self.malformed(
@@ -282,8 +294,9 @@ impl Check {
         }
         if mount.dest.is_empty() {
             self.missing(at, &field::DEST, "there is no place to mount it at");
-        } else if !mount.dest.starts_with('/') || mount.dest.split('/').any(|part| part == "..") {
-            self.malformed(at, &field::DEST, &mount.dest, "an absolute path without ..");
+        } else if !is_place(&mount.dest) {
+            let expected = "an absolute path below /, without ..";
+            self.malformed(at, &field::DEST, &mount.dest, expected);
         }
         self.no_nul(at, &field::DEST, &mount.dest);
         self.no_nul(at, &field::MODE, &mount.mode);
@@ -381,6 +394,13 @@ fn has_prefix(net: &IpNet) -> bool {
 fn is_of_a_host(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !(broadcast || address.is_unspecified() || address.is_multicast())
+}
+
+/// True for an absolute path that is not the root, nor leads out of it.
+fn is_place(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.bytes().all(|b| b == b'/')
+        && path.split('/').all(|part| part != "..")
 }
 
 /// A PCI slot number in decimal, or six pairs of hex digits joined by `:`.

@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 
 pub use decode::{decode, decode_whole};
 pub use encode::{EncodeError, encode};
-pub use state::{StateKeys, Subject};
+pub use state::{KeyValue, StateKeys, Subject};
 
 /// Prefix of every key that a guest can read.
 pub const PREFIX: &str = "guestinfo.";

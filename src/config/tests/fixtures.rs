@@ -209,6 +209,24 @@ fn is_left_out(key: &str) -> bool {
         || NOT_WRITTEN_WITHIN.iter().any(|part| bare.contains(part))
 }
 
+#[test]
+fn every_reason_to_leave_a_key_out_is_needed() {
+    let keys: Vec<String> = ["0.4", "1.x"]
+        .iter()
+        .flat_map(|generation| {
+            let of = |case: &String| fixture(generation, case).into_keys();
+            cases(generation).iter().flat_map(of).collect::<Vec<_>>()
+        })
+        .map(|key| key.replace("@non-persistent", ""))
+        .collect();
+    for end in NOT_WRITTEN {
+        assert!(keys.iter().any(|key| key.ends_with(end)), "{end}");
+    }
+    for part in NOT_WRITTEN_WITHIN {
+        assert!(keys.iter().any(|key| key.contains(part)), "{part}");
+    }
+}
+
 fn encodes_as_the_original(generation: &str, kind: Generation) {
     for case in cases(generation) {
         let original = fixture(generation, &case);

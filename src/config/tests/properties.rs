@@ -29,7 +29,7 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 fn absolute() -> impl Strategy<Value = String> {
-    "/[a-z |%?#~é]{0,8}"
+    "/[a-z |%?#~é]{1,8}"
 }
 
 fn variable() -> impl Strategy<Value = String> {
@@ -159,6 +159,8 @@ prop_compose! {
             ..ContainerVm::default()
         };
         if new {
+            let mut execs = execs;
+            execs.retain(|id, _| !vm.sessions.contains_key(id));
             let [hostname, domainname] = hosts;
             vm = ContainerVm { hostname, domainname, imageid, execs, ..vm };
         }

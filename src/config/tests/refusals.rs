@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{ID, fixture, names};
 use crate::config::guestinfo::{EncodeError, Keys, KeysError, decode, decode_whole, encode};
-use crate::config::model::{ContainerVm, Generation, LinkConfig};
+use crate::config::model::{ContainerVm, Generation, LinkConfig, Session};
+use crate::config::validate;
 
 type Map = BTreeMap<String, String>;
 
@@ -172,6 +173,33 @@ fn ids_that_would_break_keys_are_refused() {
     }
     let message = refusal(hello(), "guestinfo./sessions", &format!("{ID}||x"));
     assert!(message.contains("none of them empty"), "{message}");
+}
+
+#[test]
+fn an_exec_may_not_take_a_session_s_id() {
+    let mut vm = model();
+    let exec = vm.execs["e1d2c3"].clone();
+    vm.execs.insert(
+        ID.into(),
+        Session {
+            id: ID.into(),
+            ..exec
+        },
+    );
+    let errors = validate(&vm).unwrap_err();
+    assert_eq!(names(&errors), ["guestinfo.vice./execs@non-persistent"]);
+}
+
+#[test]
+fn a_volume_is_mounted_below_the_root() {
+    for dest in ["/", "//", "data", "/a/../b", "/.."] {
+        let message = refusal(
+            fixture("0.4", "mounts"),
+            "guestinfo./mounts|data/dest",
+            dest,
+        );
+        assert!(message.contains("an absolute path below /"), "{message}");
+    }
 }
 
 #[test]
