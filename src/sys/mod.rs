@@ -3,3 +3,5 @@
 
 pub mod cpuid;
 pub mod port;
+#[cfg(feature = "appliance")]
+pub mod trace;
