@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backdoor::host;
 use crate::sys::trace::{self, SpawnError};
+pub use code::cpuid_sites;
 pub use supervisor::{Ended, Supervisor};
 pub use values::Values;
 

@@ -126,8 +126,13 @@ fn sites(task: Task, mapping: &Mapping) -> Vec<u64> {
     let Ok(file) = file else {
         return Vec::new();
     };
+    cpuid_sites(&file)
+}
+
+/// File offsets of the `cpuid` instructions in an ELF file.
+pub fn cpuid_sites(file: &File) -> Vec<u64> {
     let mut found = Vec::new();
-    for range in elf::code_ranges(&file) {
+    for range in elf::code_ranges(file) {
         let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         if file.read_exact_at(&mut code, range.start).is_ok() {
             found.extend(
