@@ -13,4 +13,6 @@ pub mod reap;
 pub mod serial;
 pub mod signals;
 pub mod spawn;
+#[cfg(feature = "appliance")]
+pub mod trace;
 pub mod uevent;
