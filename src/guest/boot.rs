@@ -13,7 +13,7 @@ use super::steps::Steps;
 use super::{console, early_mounts, last_words, modules, stop, tree};
 use crate::config::model::ContainerVm;
 use crate::link::Control;
-use crate::plan::mounts;
+use crate::plan::{gaps, mounts};
 use crate::sys::inside::Inside;
 use crate::sys::{power, random, signals};
 
@@ -83,6 +83,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     steps
         .take("link", || connect(machine, &vm))
         .map_err(BootError::Loop)?;
+    tell_gaps(machine, &vm);
     let disk = steps.take("root disk", || {
         disk::find(machine, disk::ROOT_LABEL, disk::LIMIT)
     })?;
@@ -118,6 +119,13 @@ fn connect(machine: &mut Machine, vm: &ContainerVm) -> std::io::Result<()> {
     machine.connect(vm, random, carrier)
 }
 
+fn tell_gaps(machine: &mut Machine, vm: &ContainerVm) {
+    for text in gaps::gaps(vm) {
+        log::warn!("not done by this version: {text}");
+        tell_stage(machine, "not done by this version", text);
+    }
+}
+
 fn furnished_tree() -> std::io::Result<Inside> {
     let root = Inside::open(ROOT)?;
     tree::furnish(&root, &mounts::kernel_file_systems());
@@ -140,21 +148,28 @@ fn tell_steps(machine: &mut Machine, steps: &Steps, debug: u32) {
     if debug > 0 {
         machine.host.stage(&text);
     }
+    tell_stage(machine, "boot", text);
+}
+
+fn tell_stage(machine: &mut Machine, name: &str, text: String) {
     let stage = Control::Stage {
-        name: "boot".into(),
+        name: name.into(),
         text,
         time_ms: wall_ms(),
     };
     if !machine.link.send(&stage) {
-        log::warn!("the link does not take the boot's steps");
+        log::warn!("the link does not take the stage {name:?}");
     }
 }
 
 /// Turns until the primary session has ended.
 fn serve(machine: &mut Machine) -> String {
     loop {
-        if let Some(status) = machine.status() {
-            return format!("the container has ended with status {status}");
+        if let Some(record) = machine.record() {
+            return match record.reason.as_str() {
+                "" => format!("the container has ended with status {}", record.status),
+                reason => format!("the container did not start ({}): {reason}", record.status),
+            };
         }
         machine.turn(None);
     }

@@ -10,7 +10,7 @@ use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
 use super::session::{Desk, Patience, Place, Role, Session};
 use crate::config::model::{ContainerVm, LinkConfig};
-use crate::link::{Channel, Event, Identity, Link, Options, Stream, Unacknowledged};
+use crate::link::{Channel, Event, ExitRecord, Identity, Link, Options, Stream, Unacknowledged};
 use crate::plan::stop;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::Signals;
@@ -134,14 +134,10 @@ impl Machine {
         &self.sessions
     }
 
-    /// The primary session's status, once its exit record has been sent.
-    pub fn status(&self) -> Option<i32> {
+    /// The primary session's exit record, once it has been sent.
+    pub fn record(&self) -> Option<&ExitRecord> {
         let primary = self.sessions.iter().find(|session| session.is_primary())?;
-        if primary.is_reported() {
-            primary.record().map(|record| record.status)
-        } else {
-            None
-        }
+        primary.record().filter(|_| primary.is_reported())
     }
 
     /// When the primary session's process ended.
@@ -194,14 +190,17 @@ impl Machine {
 
     /// Starts every session that is to run from the beginning.
     pub fn start_sessions(&mut self, place: Place) {
-        let stopped = self
-            .stopping
-            .as_ref()
-            .map(|stopping| stopping.reason.clone());
-        self.each_session(|session, desk| match &stopped {
-            Some(reason) => session.fail(&format!("stopped before it started: {reason}"), desk),
-            None if session.config().active => session.start(&place, desk),
-            None => log::info!("session {} is configured not to start", session.config().id),
+        // One that comes after a stop never starts: the stop is kept.
+        let stopped = self.stopping.is_some();
+        self.each_session(|session, desk| {
+            if stopped {
+                return;
+            }
+            if session.config().active {
+                session.start(&place, desk);
+            } else {
+                log::info!("session {} is configured not to start", session.config().id);
+            }
         });
         self.place = Some(place);
         self.transmit(now());
@@ -454,7 +453,9 @@ impl Machine {
                 }
             }
             Event::Refused { reason } => {
-                log::error!("link: the listener refuses this machine: {reason}");
+                let text = format!("link: the listener refuses this machine: {reason}");
+                log::error!("{text}");
+                self.host.stage(&text);
             }
             Event::Lost => log::warn!("link: the listener does not answer"),
             // A listener's: never ours.

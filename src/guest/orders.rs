@@ -99,7 +99,13 @@ impl Machine {
                 }
                 stopping.until = None;
             }
-            match stopping.actions.pop_front()? {
+            let Some(action) = stopping.actions.pop_front() else {
+                // Whoever was not started by now never is.
+                let reason = format!("stopped before it started: {}", stopping.reason);
+                self.each_session(|session, desk| session.fail(&reason, desk));
+                return None;
+            };
+            match action {
                 stop::Action::Wait(grace) => stopping.until = Some(now.saturating_add(grace)),
                 stop::Action::Send { session, signal } => self.send_stop(session, signal),
             }

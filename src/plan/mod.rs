@@ -6,8 +6,10 @@
 //! | [`mounts`] | what a container's tree needs before its first process |
 //! | [`process`] | a session's program, arguments, environment and working directory |
 //! | [`user`] | names to numbers, by the container's own `/etc/passwd` and `/etc/group` |
+//! | [`gaps`] | what a configuration asks for and this version does not do |
 //! | [`stop`] | who is asked to stop, by which signal, and what comes after |
 
+pub mod gaps;
 pub mod mounts;
 pub mod process;
 pub mod stop;

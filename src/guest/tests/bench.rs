@@ -163,6 +163,11 @@ impl Bench {
         self.record(channel).expect("it was there")
     }
 
+    /// The primary session's status, as the machine itself has it.
+    pub(super) fn status(&self) -> Option<i32> {
+        self.machine.record().map(|record| record.status)
+    }
+
     pub(super) fn record(&self, channel: Channel) -> Option<ExitRecord> {
         self.messages.iter().find_map(|message| match message {
             Control::Exit {

@@ -262,14 +262,14 @@ fn the_end_is_noticed_without_a_link_to_wake_anybody() {
             let mut bench = Bench::with_carrier(sessions, LinkConfig::default(), false);
             bench.begin();
             let (start, limit) = (now(), Duration::from_secs(20));
-            while bench.machine.status().is_none() && now() < start + limit {
+            while bench.status().is_none() && now() < start + limit {
                 bench.machine.turn(Some(start + limit));
             }
             assert!(
                 now() < start + limit,
                 "it slept over the end of its session"
             );
-            assert_eq!(bench.machine.status(), Some(8));
+            assert_eq!(bench.status(), Some(8));
         },
     );
 }

@@ -31,7 +31,7 @@ fn stdout_and_stderr_arrive_apart_and_then_the_status() {
             bench.until("all acknowledged", |bench| {
                 bench.machine.unacknowledged().is_zero()
             });
-            assert_eq!(bench.machine.status(), Some(3));
+            assert_eq!(bench.status(), Some(3));
         },
     );
 }
@@ -90,7 +90,7 @@ fn output_waits_for_a_listener_that_comes_late() {
             let mut bench = Bench::new(vec![shell(&script)], LinkConfig::default());
             bench.listening = false;
             bench.begin();
-            bench.until("the end", |bench| bench.machine.status().is_some());
+            bench.until("the end", |bench| bench.status().is_some());
             assert!(bench.messages.is_empty());
             bench.listening = true;
             assert_eq!(bench.ended(PRIMARY).status, 0);
@@ -116,8 +116,8 @@ fn output_that_nobody_takes_is_given_up_and_its_length_told() {
             let mut bench = Bench::new(vec![shell("head -c 20000 /dev/zero; exit 5")], link);
             bench.listening = false;
             bench.begin();
-            bench.until("the end", |bench| bench.machine.status().is_some());
-            assert_eq!(bench.machine.status(), Some(5));
+            bench.until("the end", |bench| bench.status().is_some());
+            assert_eq!(bench.status(), Some(5));
             let left = bench.machine.unacknowledged();
             assert!(left.bytes >= 4096 && left.messages > 0, "{left:?}");
             bench.listening = true;
@@ -152,7 +152,7 @@ fn a_session_that_waits_for_the_listener_does_not_hold_up_another() {
                         && session.record().is_some_and(|record| record.status == 4)
                 })
             });
-            assert_eq!(bench.machine.status(), None);
+            assert_eq!(bench.status(), None);
             bench.listening = true;
             assert_eq!(bench.ended(OTHER).status, 4);
             assert_eq!(bench.ended(PRIMARY).stdout, 1_000_000);

@@ -1,0 +1,75 @@
+//! What a configuration asks for and this version does not do. Said aloud at the boot: a volume that
+//! is not there, or a firewall that is not up, must not be a surprise.
+
+use crate::config::model::ContainerVm;
+
+/// One sentence for each.
+pub fn gaps(vm: &ContainerVm) -> Vec<String> {
+    let volumes = vm.mounts.iter().map(|(name, mount)| {
+        format!(
+            "volume {name:?} is not mounted at {}: what is written there stays on the root disk",
+            mount.dest
+        )
+    });
+    let networks = vm
+        .networks
+        .keys()
+        .map(|name| format!("network {name:?} is not configured"));
+    let sessions = vm.sessions.values().chain(vm.execs.values());
+    let sessions = sessions.flat_map(|session| {
+        let restart = session.restart.then(|| {
+            format!(
+                "session {}: it is not started again when it ends",
+                session.id
+            )
+        });
+        let runblock = session.runblock.then(|| {
+            format!(
+                "session {}: its start does not wait for the first client",
+                session.id
+            )
+        });
+        restart.into_iter().chain(runblock)
+    });
+    volumes.chain(networks).chain(sessions).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Mount, Network, Session};
+
+    #[test]
+    fn a_plain_container_asks_for_nothing_more() {
+        let mut vm = ContainerVm::default();
+        vm.sessions.insert("a".into(), Session::default());
+        assert!(gaps(&vm).is_empty());
+    }
+
+    #[test]
+    fn each_thing_left_out_is_named() {
+        let mut vm = ContainerVm::default();
+        vm.mounts.insert(
+            "data".into(),
+            Mount {
+                dest: "/srv".into(),
+                ..Mount::default()
+            },
+        );
+        vm.networks.insert("bridge".into(), Network::default());
+        let session = Session {
+            id: "a".into(),
+            restart: true,
+            runblock: true,
+            ..Session::default()
+        };
+        vm.sessions.insert("a".into(), session);
+        let gaps = gaps(&vm);
+        assert_eq!(gaps.len(), 4);
+        assert!(
+            gaps.iter()
+                .any(|gap| gap.contains("\"data\"") && gap.contains("/srv"))
+        );
+        assert!(gaps.iter().any(|gap| gap.contains("\"bridge\"")));
+    }
+}
