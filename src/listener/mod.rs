@@ -1,1 +1,2 @@
-//! (being built)
+//! The appliance's side.
+pub mod store;
