@@ -57,6 +57,13 @@ impl Batch {
         self.close();
     }
 
+    /// The guest had to drop the bytes from `from` to `to`.
+    pub fn gap(&mut self, channel: Channel, stream: Stream, from: u64, to: u64) {
+        self.begin(Kind::Gap, channel, stream, from);
+        self.bytes.extend_from_slice(&to.to_le_bytes());
+        self.close();
+    }
+
     /// A channel got its session.
     ///
     /// # Errors
@@ -79,7 +86,7 @@ impl Batch {
         &self.bytes
     }
 
-    /// Headers and payloads of the data and end records, in order.
+    /// Headers and payloads of the data, gap and end records, in order.
     pub fn steps(&self) -> impl Iterator<Item = (&Header, &[u8])> {
         let ends = self
             .index
@@ -90,7 +97,7 @@ impl Batch {
         self.index
             .iter()
             .zip(ends)
-            .filter(|((_, header), _)| matches!(header.kind, Kind::Data | Kind::End))
+            .filter(|((_, header), _)| header.kind.moves_a_stream())
             .filter_map(|((at, header), end)| {
                 Some((header, self.bytes.get(at + HEADER_BYTES..end)?))
             })

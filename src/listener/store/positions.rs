@@ -74,6 +74,14 @@ pub enum OutOfPlace {
         /// What the record said.
         offset: u64,
     },
+    /// A gap that ends before it begins.
+    #[error("a gap from {from} to {to}")]
+    Gap {
+        /// Where the stream stands.
+        from: u64,
+        /// Where it would go on.
+        to: u64,
+    },
     /// A payload that should be JSON of this version.
     #[error("{kind:?} record: {reason}")]
     Payload {
@@ -127,7 +135,9 @@ impl Positions {
                 let mark: SessionMark = serde_json::from_slice(record.payload).map_err(payload)?;
                 self.mark(mark);
             }
-            Kind::Data | Kind::End => advance(&mut self.streams, &record.header, record.payload)?,
+            Kind::Data | Kind::End | Kind::Gap => {
+                advance(&mut self.streams, &record.header, record.payload)?;
+            }
         }
         Ok(())
     }
@@ -157,10 +167,10 @@ fn find(streams: &[StreamPosition], channel: Channel, stream: Stream) -> Option<
         .find(|s| s.channel == channel && s.stream == stream)
 }
 
-/// Moves one stream over a data or end record.
+/// Moves one stream over a data, gap or end record.
 ///
 /// # Errors
-/// [`OutOfPlace::Offset`]; nothing has changed.
+/// [`OutOfPlace`]; nothing has changed.
 pub fn advance(
     streams: &mut Vec<StreamPosition>,
     header: &Header,
@@ -184,6 +194,12 @@ pub fn advance(
     }
     if header.kind == Kind::End {
         position.ended = true;
+    } else if header.kind == Kind::Gap {
+        let to = payload.first_chunk().map_or(0, |to| u64::from_le_bytes(*to));
+        if to <= position.length {
+            return Err(OutOfPlace::Gap { from: position.length, to });
+        }
+        position.length = to;
     } else if let Some(last) = payload.last() {
         position.length += payload.len() as u64;
         position.mid_line = *last != b'\n';
@@ -227,6 +243,16 @@ mod tests {
         let position = p.stream(Channel(1), Stream::Stdout);
         assert_eq!((position.length, position.next()), (3, 4));
         assert_eq!(p.stream(Channel(1), Stream::Stderr).next(), 0);
+    }
+
+    #[test]
+    fn a_gap_moves_the_stream_forward_only() {
+        let mut p = Positions::new_run(9);
+        assert!(step(&mut p, Kind::Data, 0, b"abc"));
+        assert!(!step(&mut p, Kind::Gap, 3, &3_u64.to_le_bytes()), "no bytes");
+        assert!(!step(&mut p, Kind::Gap, 3, b"short"), "no number");
+        assert!(step(&mut p, Kind::Gap, 3, &10_u64.to_le_bytes()));
+        assert!(step(&mut p, Kind::Data, 10, b"d"));
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Reader {
                     self.selected = Some(mark.channel);
                 }
             }
-            Kind::Data | Kind::End => {
+            Kind::Data | Kind::End | Kind::Gap => {
                 if self.selected.unwrap_or(PRIMARY_BY_CUSTOM) == record.header.channel {
                     take(record);
                 }

@@ -29,15 +29,23 @@ pub enum Kind {
     Checkpoint,
     /// A channel got its session: JSON.
     Session,
+    /// The guest had to drop bytes: from `offset` to the one in the payload (8 bytes).
+    Gap,
 }
 
 impl Kind {
+    /// True for the kinds that bring a stream forward.
+    pub fn moves_a_stream(self) -> bool {
+        matches!(self, Self::Data | Self::End | Self::Gap)
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::Data => 1,
             Self::End => 2,
             Self::Checkpoint => 3,
             Self::Session => 4,
+            Self::Gap => 5,
         }
     }
 
@@ -47,26 +55,10 @@ impl Kind {
             2 => Self::End,
             3 => Self::Checkpoint,
             4 => Self::Session,
+            5 => Self::Gap,
             _ => return None,
         })
     }
-}
-
-fn stream_code(stream: Stream) -> u8 {
-    match stream {
-        Stream::Stdin => 0,
-        Stream::Stdout => 1,
-        Stream::Stderr => 2,
-    }
-}
-
-fn stream_from_code(code: u8) -> Option<Stream> {
-    Some(match code {
-        0 => Stream::Stdin,
-        1 => Stream::Stdout,
-        2 => Stream::Stderr,
-        _ => return None,
-    })
 }
 
 /// The fields of a record's header, without length and checksum.
@@ -115,7 +107,7 @@ pub fn begin(out: &mut Vec<u8>, header: &Header) -> usize {
     let at = out.len();
     out.extend_from_slice(&[0; 8]);
     out.push(header.kind.code());
-    out.push(stream_code(header.stream));
+    out.push(header.stream.number());
     out.extend_from_slice(&header.channel.0.to_le_bytes());
     out.extend_from_slice(&MARK);
     out.extend_from_slice(&header.time_ns.to_le_bytes());
@@ -151,7 +143,7 @@ pub fn decode(buffer: &[u8]) -> Result<Record<'_>, Unreadable> {
     if head[12..16] != MARK || length > MAX_PAYLOAD_BYTES {
         return Err(Unreadable::Damaged);
     }
-    let (Some(kind), Some(stream)) = (Kind::from_code(head[8]), stream_from_code(head[9])) else {
+    let (Some(kind), Some(stream)) = (Kind::from_code(head[8]), Stream::from_number(head[9])) else {
         return Err(Unreadable::Damaged);
     };
     let whole = HEADER_BYTES + length;
@@ -195,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_went() {
-        for kind in [Kind::Data, Kind::End, Kind::Checkpoint, Kind::Session] {
+        for kind in [Kind::Data, Kind::End, Kind::Checkpoint, Kind::Session, Kind::Gap] {
             let mut out = b"before".to_vec();
             encode(&mut out, &header(kind), b"payload");
             out.extend_from_slice(b"after");
