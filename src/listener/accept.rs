@@ -38,10 +38,12 @@ pub enum PortError {
 /// # Errors
 /// It is in use, or not ours to open.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, PortError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => PortError::InUse(address),
-        _ => PortError::Io { address, source },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => PortError::InUse(address),
+            _ => PortError::Io { address, source },
+        })
 }
 
 /// Accepts VMs for ever.

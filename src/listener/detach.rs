@@ -42,7 +42,10 @@ fn key(text: &str) -> Result<u8, DetachKeysError> {
 impl Default for DetachKeys {
     fn default() -> Self {
         // ctrl-p, ctrl-q.
-        Self { keys: vec![0x10, 0x11], matched: 0 }
+        Self {
+            keys: vec![0x10, 0x11],
+            matched: 0,
+        }
     }
 }
 
@@ -88,14 +91,26 @@ mod tests {
 
     #[test]
     fn the_sequence_is_swallowed_and_ends() {
-        assert_eq!(run(DEFAULT_KEYS, &[b"ab\x10\x11cd"]), (b"ab".to_vec(), true));
-        assert_eq!(run(DEFAULT_KEYS, &[b"ab\x10", b"\x11cd"]), (b"ab".to_vec(), true));
+        assert_eq!(
+            run(DEFAULT_KEYS, &[b"ab\x10\x11cd"]),
+            (b"ab".to_vec(), true)
+        );
+        assert_eq!(
+            run(DEFAULT_KEYS, &[b"ab\x10", b"\x11cd"]),
+            (b"ab".to_vec(), true)
+        );
     }
 
     #[test]
     fn a_broken_sequence_is_passed_on() {
-        assert_eq!(run(DEFAULT_KEYS, &[b"\x10x\x11"]), (b"\x10x\x11".to_vec(), false));
-        assert_eq!(run(DEFAULT_KEYS, &[b"\x10\x10", b"\x11"]), (b"\x10".to_vec(), true));
+        assert_eq!(
+            run(DEFAULT_KEYS, &[b"\x10x\x11"]),
+            (b"\x10x\x11".to_vec(), false)
+        );
+        assert_eq!(
+            run(DEFAULT_KEYS, &[b"\x10\x10", b"\x11"]),
+            (b"\x10".to_vec(), true)
+        );
         assert_eq!(run("a,a,b", &[b"aaab"]), (b"a".to_vec(), true));
     }
 

@@ -76,7 +76,13 @@ impl Lines {
     /// Begins at a segment's first record, which tells of lines that are open there: their rest
     /// is not shown. Of the lines that begin later, `skip` are left out.
     pub fn new(selection: Selection, skip: u64) -> Self {
-        Self { selection, skip, begun: 0, lines: [Line::default(); 3], epoch: None }
+        Self {
+            selection,
+            skip,
+            begun: 0,
+            lines: [Line::default(); 3],
+            epoch: None,
+        }
     }
 
     /// Begins in the middle of a segment, where the streams stand so: the rest of an open line is
@@ -104,9 +110,16 @@ impl Lines {
             }
             Kind::Data => self.data(record, out),
             Kind::Gap => {
-                let to = record.payload.first_chunk().map_or(0, |to| u64::from_le_bytes(*to));
+                let to = record
+                    .payload
+                    .first_chunk()
+                    .map_or(0, |to| u64::from_le_bytes(*to));
                 let lost = to.saturating_sub(record.header.offset);
-                let name = if stream == Stream::Stderr { "stderr" } else { "stdout" };
+                let name = if stream == Stream::Stderr {
+                    "stderr"
+                } else {
+                    "stdout"
+                };
                 let note = format!("[{lost} bytes of {name} were dropped by the guest]\n");
                 self.frame(Stream::Stderr.number(), note.as_bytes(), out);
             }
@@ -200,7 +213,13 @@ mod tests {
                 time_ns: *time_ns,
                 offset: 0,
             };
-            lines.record(&Record { header, payload: text.as_bytes() }, &mut out);
+            lines.record(
+                &Record {
+                    header,
+                    payload: text.as_bytes(),
+                },
+                &mut out,
+            );
         }
         String::from_utf8(out).expect("text")
     }
@@ -241,7 +260,11 @@ mod tests {
 
     #[test]
     fn a_line_has_the_time_of_its_first_byte() {
-        let selection = Selection { timestamps: true, stderr: false, ..Selection::all(false) };
+        let selection = Selection {
+            timestamps: true,
+            stderr: false,
+            ..Selection::all(false)
+        };
         let mut lines = Lines::new(selection, 0);
         assert_eq!(
             show(&mut lines, PIECES),
@@ -253,7 +276,11 @@ mod tests {
 
     #[test]
     fn since_and_until_choose_whole_lines() {
-        let selection = Selection { since_ns: 2, until_ns: 3, ..Selection::all(false) };
+        let selection = Selection {
+            since_ns: 2,
+            until_ns: 3,
+            ..Selection::all(false)
+        };
         let mut lines = Lines::new(selection, 0);
         assert_eq!(show(&mut lines, PIECES), "err\n");
     }

@@ -62,16 +62,25 @@ impl LogStream {
         let source = match from {
             Begin::Now | Begin::Tail(0) => {
                 let (reader, positions) = container.reader_at_end();
-                Source { reader, lines: Lines::from_here(selection, &positions) }
+                Source {
+                    reader,
+                    lines: Lines::from_here(selection, &positions),
+                }
             }
-            Begin::Start => {
-                Source { reader: Reader::from_start(&dir)?, lines: Lines::new(selection, 0) }
-            }
-            Begin::Tail(count) => {
-                blocking(move || tail(&dir, until, count, selection)).await?
-            }
+            Begin::Start => Source {
+                reader: Reader::from_start(&dir)?,
+                lines: Lines::new(selection, 0),
+            },
+            Begin::Tail(count) => blocking(move || tail(&dir, until, count, selection)).await?,
         };
-        Ok(Self { container, progress, run, source: Some(Box::new(source)), follow, until })
+        Ok(Self {
+            container,
+            progress,
+            run,
+            source: Some(Box::new(source)),
+            follow,
+            until,
+        })
     }
 
     /// The next bytes for the client; `None` at the end: of the log as it was when it does not
@@ -81,7 +90,9 @@ impl LogStream {
     /// The log cannot be read, or is damaged.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, LogError> {
         loop {
-            let Some(source) = self.source.take() else { return Ok(None) };
+            let Some(source) = self.source.take() else {
+                return Ok(None);
+            };
             // In this order: output stored before the outcome was settled is below this end.
             let outcome = self.run.outcome(&self.container);
             let published = self.progress.borrow_and_update().end;
@@ -114,7 +125,8 @@ impl Source {
     fn read(mut self: Box<Self>, end: u64) -> Result<(Box<Self>, Vec<u8>), LogError> {
         let mut out = Vec::new();
         let lines = &mut self.lines;
-        self.reader.read(end, |record| lines.record(record, &mut out))?;
+        self.reader
+            .read(end, |record| lines.record(record, &mut out))?;
         Ok((self, out))
     }
 }
@@ -123,7 +135,10 @@ impl Source {
 fn last_words(outcome: Option<Outcome>, lines: &Lines) -> Option<Vec<u8>> {
     let text = match outcome? {
         Outcome::Exited(exit) if exit.missing > 0 => {
-            format!("the VM went away before {} bytes of output came", exit.missing)
+            format!(
+                "the VM went away before {} bytes of output came",
+                exit.missing
+            )
         }
         Outcome::Lost(reason) => reason,
         Outcome::Exited(_) | Outcome::Removed(_) => return None,
@@ -157,7 +172,10 @@ fn tail(dir: &Path, end: u64, count: u64, selection: Selection) -> Result<Source
         stop = start;
     }
     let lines = Lines::new(selection, total.saturating_sub(count));
-    Ok(Source { reader: Reader::new(dir, begin, None), lines })
+    Ok(Source {
+        reader: Reader::new(dir, begin, None),
+        lines,
+    })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -84,7 +84,9 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
 
     let state = StateDir::lock(&config.state)?;
     let port = accept::bind(config.port).await?;
-    let address = port.local_addr().map_err(process("ask for the port's address"))?;
+    let address = port
+        .local_addr()
+        .map_err(process("ask for the port's address"))?;
     let registry = Registry::open(&state.containers())?;
     let socket = state.bind_socket()?;
     let shared = Arc::new(Shared {

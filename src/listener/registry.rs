@@ -68,13 +68,19 @@ impl Registry {
     pub fn open(dir: &Path) -> Result<Self, RegistryError> {
         let io = |action, source| {
             let path = dir.to_owned();
-            RegistryError::Io { action, path, source }
+            RegistryError::Io {
+                action,
+                path,
+                source,
+            }
         };
         fs::create_dir_all(dir).map_err(|e| io("create folder", e))?;
         let mut containers = BTreeMap::new();
         for entry in fs::read_dir(dir).map_err(|e| io("read folder", e))? {
             let entry = entry.map_err(|e| io("read folder", e))?;
-            let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            let Some(id) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
             if !is_id(&id) || !entry.path().is_dir() {
                 continue;
             }
@@ -85,7 +91,10 @@ impl Registry {
                 Err(error) => tracing::error!(id, %error, "container left out"),
             }
         }
-        Ok(Self { dir: dir.to_owned(), containers: RwLock::new(containers) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            containers: RwLock::new(containers),
+        })
     }
 
     /// The container with this ID, taken in now if it is new.
@@ -94,16 +103,25 @@ impl Registry {
     /// The ID is no file name, or the folder cannot be made.
     pub fn take_in(&self, id: &str) -> Result<Arc<Container>, RegistryError> {
         if !is_id(id) {
-            return Err(RegistryError::BadId(id.chars().take(ID_BYTES_MOST).collect()));
+            return Err(RegistryError::BadId(
+                id.chars().take(ID_BYTES_MOST).collect(),
+            ));
         }
-        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut containers = self
+            .containers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = containers.get(id) {
             return Ok(Arc::clone(known));
         }
         let dir = self.dir.join(id);
         fs::create_dir_all(&dir).map_err(|source| {
             let path = dir.clone();
-            RegistryError::Io { action: "create folder", path, source }
+            RegistryError::Io {
+                action: "create folder",
+                path,
+                source,
+            }
         })?;
         let container = Arc::new(Container::open(id, &dir, SEGMENT_BYTES)?);
         containers.insert(id.to_owned(), Arc::clone(&container));
@@ -112,7 +130,10 @@ impl Registry {
 
     /// All containers, by ID.
     pub fn all(&self) -> Vec<Arc<Container>> {
-        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let containers = self
+            .containers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         containers.values().cloned().collect()
     }
 
@@ -121,12 +142,17 @@ impl Registry {
     /// # Errors
     /// None, or more than one.
     pub fn resolve(&self, text: &str) -> Result<Arc<Container>, ResolveError> {
-        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let containers = self
+            .containers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(exact) = containers.get(text) {
             return Ok(Arc::clone(exact));
         }
         let name = text.strip_prefix('/').unwrap_or(text);
-        let named = containers.values().filter(|c| !name.is_empty() && c.name() == name);
+        let named = containers
+            .values()
+            .filter(|c| !name.is_empty() && c.name() == name);
         let mut found: Vec<_> = named.cloned().collect();
         if found.is_empty() && !text.is_empty() {
             let begins = containers.range(text.to_owned()..);
@@ -135,14 +161,22 @@ impl Registry {
         }
         if found.len() > 1 {
             let ids = found.iter().map(|c| c.id().to_owned()).collect();
-            return Err(ResolveError::Ambiguous { text: text.to_owned(), ids });
+            return Err(ResolveError::Ambiguous {
+                text: text.to_owned(),
+                ids,
+            });
         }
-        found.pop().ok_or_else(|| ResolveError::None(text.to_owned()))
+        found
+            .pop()
+            .ok_or_else(|| ResolveError::None(text.to_owned()))
     }
 
     /// Forgets a container that was removed.
     pub fn forget(&self, container: &Arc<Container>) {
-        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut containers = self
+            .containers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let same = |known: &Arc<Container>| Arc::ptr_eq(known, container);
         if containers.get(container.id()).is_some_and(same) {
             containers.remove(container.id());
@@ -154,7 +188,10 @@ fn is_id(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     text.len() <= ID_BYTES_MOST
         && text.bytes().all(good)
-        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -173,9 +210,22 @@ mod tests {
     #[test]
     fn an_id_that_is_no_file_name_is_refused_with_the_reason() {
         let (_dir, registry) = registry(&[]);
-        for id in ["", "..", "a/b", ".hidden", "-rf", "a b", "a\0", "ü", &"x".repeat(129)] {
+        for id in [
+            "",
+            "..",
+            "a/b",
+            ".hidden",
+            "-rf",
+            "a b",
+            "a\0",
+            "ü",
+            &"x".repeat(129),
+        ] {
             let error = registry.take_in(id).expect_err(id);
-            assert!(error.to_string().contains("is refused: expected"), "{error}");
+            assert!(
+                error.to_string().contains("is refused: expected"),
+                "{error}"
+            );
         }
         assert!(registry.take_in("2cf7f4a1").is_ok());
     }
@@ -189,13 +239,22 @@ mod tests {
         assert_eq!(id("zz"), Err(ResolveError::None("zz".into())));
         assert_eq!(id(""), Err(ResolveError::None(String::new())));
         let ambiguous = id("ab").expect_err("two").to_string();
-        assert!(ambiguous.starts_with("ab is ambiguous: abc1, abd2"), "{ambiguous}");
+        assert!(
+            ambiguous.starts_with("ab is ambiguous: abc1, abd2"),
+            "{ambiguous}"
+        );
     }
 
     #[test]
     fn a_whole_id_wins_over_a_longer_one() {
         let (_dir, registry) = registry(&["abc", "abcd"]);
-        assert_eq!(registry.resolve("abc").map(|c| c.id().to_owned()).as_deref(), Ok("abc"));
+        assert_eq!(
+            registry
+                .resolve("abc")
+                .map(|c| c.id().to_owned())
+                .as_deref(),
+            Ok("abc")
+        );
     }
 
     #[test]

@@ -11,11 +11,19 @@ pub fn canonical(text: &str) -> Option<String> {
         if REAL_TIME.contains(&number) {
             return Some(number.to_string());
         }
-        return Signal::try_from(number).ok().map(|signal| signal.as_str().to_owned());
+        return Signal::try_from(number)
+            .ok()
+            .map(|signal| signal.as_str().to_owned());
     }
     let upper = text.to_ascii_uppercase();
-    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    name.parse::<Signal>().ok().map(|signal| signal.as_str().to_owned())
+    let name = if upper.starts_with("SIG") {
+        upper
+    } else {
+        format!("SIG{upper}")
+    };
+    name.parse::<Signal>()
+        .ok()
+        .map(|signal| signal.as_str().to_owned())
 }
 
 #[cfg(test)]

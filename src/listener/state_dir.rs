@@ -60,7 +60,11 @@ impl StateDir {
     pub fn lock(dir: &Path) -> Result<Self, StateDirError> {
         let io = |action, path: &Path, source| {
             let path = path.to_owned();
-            StateDirError::Io { action, path, source }
+            StateDirError::Io {
+                action,
+                path,
+                source,
+            }
         };
         if dir.join(SOCKET).as_os_str().len() > SOCKET_PATH_MOST {
             return Err(StateDirError::TooLong(dir.to_owned()));
@@ -74,7 +78,10 @@ impl StateDir {
             .open(&path)
             .map_err(|e| io("open", &path, e))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                dir: dir.to_owned(),
+                _lock: lock,
+            }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StateDirError::Locked(dir.to_owned())),
             Err(e) => Err(io("lock", &path, e.into())),
         }
@@ -99,7 +106,11 @@ impl StateDir {
         let path = self.socket();
         let io = |action, source| {
             let path = path.clone();
-            StateDirError::Io { action, path, source }
+            StateDirError::Io {
+                action,
+                path,
+                source,
+            }
         };
         match fs::remove_file(&path) {
             Ok(()) => {}
@@ -124,7 +135,10 @@ pub fn raise_descriptor_limit() {
     if limit.current == limit.maximum {
         return;
     }
-    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(error) = setrlimit(Resource::Nofile, most) {
         tracing::warn!(%error, current = limit.current, "descriptor limit not raised");
     }
@@ -139,7 +153,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         let first = StateDir::lock(dir.path()).expect("first");
         let second = StateDir::lock(dir.path()).expect_err("second").to_string();
-        assert!(second.contains("belongs to a listener that runs"), "{second}");
+        assert!(
+            second.contains("belongs to a listener that runs"),
+            "{second}"
+        );
         drop(first);
         assert!(StateDir::lock(dir.path()).is_ok());
     }
@@ -157,7 +174,10 @@ mod tests {
         let state = StateDir::lock(dir.path()).expect("lock");
         drop(state.bind_socket().expect("first"));
         let _socket = state.bind_socket().expect("second");
-        let mode = fs::metadata(state.socket()).expect("metadata").permissions().mode();
+        let mode = fs::metadata(state.socket())
+            .expect("metadata")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, SOCKET_MODE);
     }
 }

@@ -77,7 +77,10 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY");
     }
-    let options = Options { buffer: LINK_BYTES, ..Options::default() };
+    let options = Options {
+        buffer: LINK_BYTES,
+        ..Options::default()
+    };
     let mut task = Task {
         socket,
         link: Link::listener(nonce(), options),
@@ -91,7 +94,12 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         shared,
     };
     let end = task.run().await;
-    let Task { shared, connection, container, .. } = task;
+    let Task {
+        shared,
+        connection,
+        container,
+        ..
+    } = task;
     let Some(container) = container else {
         tracing::debug!(%peer, %end, "connection closed; it never became a VM's");
         return;
@@ -254,7 +262,10 @@ impl Task {
         if next.is_none() {
             return;
         }
-        let mut brought = Brought { batch: std::mem::take(batch), ..Brought::default() };
+        let mut brought = Brought {
+            batch: std::mem::take(batch),
+            ..Brought::default()
+        };
         brought.batch.restart(now_ns());
         while let Some(event) = next {
             match event {
@@ -280,15 +291,29 @@ impl Task {
                 Event::Message { sequence, message } => {
                     self.message(&mut brought, sequence, message);
                 }
-                Event::Data { channel, stream, offset, bytes } => {
+                Event::Data {
+                    channel,
+                    stream,
+                    offset,
+                    bytes,
+                } => {
                     brought.batch.data(channel, stream, offset, &bytes);
                     brought.acknowledge(channel, stream, offset + bytes.len() as u64);
                 }
-                Event::Gap { channel, stream, from, to } => {
+                Event::Gap {
+                    channel,
+                    stream,
+                    from,
+                    to,
+                } => {
                     brought.batch.gap(channel, stream, from, to);
                     brought.acknowledge(channel, stream, to);
                 }
-                Event::End { channel, stream, offset } => {
+                Event::End {
+                    channel,
+                    stream,
+                    offset,
+                } => {
                     brought.batch.end(channel, stream, offset);
                     brought.acknowledge(channel, stream, offset + 1);
                 }
@@ -331,9 +356,18 @@ impl Task {
 
     fn message(&mut self, brought: &mut Brought, sequence: u64, message: Control) {
         match &message {
-            Control::Session { channel, id, primary, .. } => {
+            Control::Session {
+                channel,
+                id,
+                primary,
+                ..
+            } => {
                 self.link.open(*channel);
-                let mark = SessionMark { channel: *channel, id: id.clone(), primary: *primary };
+                let mark = SessionMark {
+                    channel: *channel,
+                    id: id.clone(),
+                    primary: *primary,
+                };
                 if let Err(error) = brought.batch.session(mark) {
                     tracing::warn!(peer = %self.connection.peer, %error, "session not marked");
                 }
@@ -405,7 +439,10 @@ async fn ready(socket: &TcpStream, interest: Option<Interest>) -> io::Result<()>
 
 impl Brought {
     fn acknowledge(&mut self, channel: Channel, stream: Stream, offset: u64) {
-        let known = self.stored.iter_mut().find(|(c, s, _)| *c == channel && *s == stream);
+        let known = self
+            .stored
+            .iter_mut()
+            .find(|(c, s, _)| *c == channel && *s == stream);
         match known {
             Some((_, _, stored)) => *stored = offset,
             None => self.stored.push((channel, stream, offset)),

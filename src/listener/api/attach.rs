@@ -54,7 +54,9 @@ pub(super) async fn attach(
         return Err(ApiError::bad_request(needed));
     }
     let keys: DetachKeys = match params.text("detachKeys") {
-        Some(text) => text.parse().map_err(|e| ApiError::bad_request(format!("{e}")))?,
+        Some(text) => text
+            .parse()
+            .map_err(|e| ApiError::bad_request(format!("{e}")))?,
         None => DetachKeys::default(),
     };
     known_session(&container).await;
@@ -65,19 +67,39 @@ pub(super) async fn attach(
         stderr: params.flag("stderr"),
         ..Selection::all(!tty)
     };
-    let begin = if params.flag("logs") { Begin::Start } else { Begin::Now };
+    let begin = if params.flag("logs") {
+        Begin::Start
+    } else {
+        Begin::Now
+    };
     // Before the answer: what is logged from here on is this client's.
-    let output =
-        LogStream::open(Arc::clone(&container), selection, begin, params.flag("stream")).await?;
-    let session = Attached { container, stdin, keys: tty.then_some(keys) };
+    let output = LogStream::open(
+        Arc::clone(&container),
+        selection,
+        begin,
+        params.flag("stream"),
+    )
+    .await?;
+    let session = Attached {
+        container,
+        stdin,
+        keys: tty.then_some(keys),
+    };
     tokio::spawn(session.run(hyper::upgrade::on(request), output));
     let content_type = if tty { RAW } else { MULTIPLEXED };
-    let headers = [(CONNECTION, "Upgrade"), (UPGRADE, "tcp"), (CONTENT_TYPE, content_type)];
+    let headers = [
+        (CONNECTION, "Upgrade"),
+        (UPGRADE, "tcp"),
+        (CONTENT_TYPE, content_type),
+    ];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let connection = headers.get(CONNECTION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let connection = headers
+        .get(CONNECTION)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let mut options = connection.split(',').map(str::trim);
     options.any(|o| o.eq_ignore_ascii_case("upgrade")) && headers.contains_key(UPGRADE)
 }
@@ -212,7 +234,10 @@ impl Attached {
 fn hung_up(socket: &UnixStream) -> bool {
     let descriptor = socket.as_fd();
     let mut polled = [PollFd::new(&descriptor, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     match poll(&mut polled, Some(&now)) {
         Ok(_) => polled[0].revents().contains(PollFlags::HUP),
         Err(_) => false,

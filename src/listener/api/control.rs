@@ -81,7 +81,9 @@ pub(super) async fn stop(
     if matches!(container.snapshot().record.state, Life::Exited | Life::Lost) {
         return Ok(unchanged());
     }
-    let seconds = params.number::<i64>("t")?.unwrap_or(i64::from(STOP_GRACE_S));
+    let seconds = params
+        .number::<i64>("t")?
+        .unwrap_or(i64::from(STOP_GRACE_S));
     // Negative: as long as it takes.
     let grace_s = u32::try_from(seconds).unwrap_or(u32::MAX);
     container.stop(grace_s)?;
@@ -128,7 +130,11 @@ pub(super) async fn remove(
 /// Ends the VM if it can be reached; the removal goes on anyway.
 async fn put_down(container: &Arc<Container>) {
     let asked = container.stop(0).or_else(|_| container.signal("SIGKILL"));
-    if asked.is_ok() && timeout(KILL_WAIT, container.wait(Condition::NotRunning)).await.is_err() {
+    if asked.is_ok()
+        && timeout(KILL_WAIT, container.wait(Condition::NotRunning))
+            .await
+            .is_err()
+    {
         tracing::warn!(id = container.id(), "VM still runs and is removed by force");
     }
 }

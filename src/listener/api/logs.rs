@@ -33,11 +33,16 @@ pub(super) async fn logs(
         stderr: params.flag("stderr"),
         timestamps: params.flag("timestamps"),
         since_ns: params.time_ns("since")?.unwrap_or(0),
-        until_ns: params.time_ns("until")?.filter(|ns| *ns > 0).unwrap_or(u64::MAX),
+        until_ns: params
+            .time_ns("until")?
+            .filter(|ns| *ns > 0)
+            .unwrap_or(u64::MAX),
         framed,
     };
     if !selection.stdout && !selection.stderr {
-        return Err(ApiError::bad_request("choose at least one of stdout=1 and stderr=1"));
+        return Err(ApiError::bad_request(
+            "choose at least one of stdout=1 and stderr=1",
+        ));
     }
     let begin = match params.text("tail") {
         None | Some("all") => Begin::Start,

@@ -142,7 +142,9 @@ async fn version() -> Json<Value> {
 async fn list(State(shared): Api, Query(query): RawParams) -> Result<Json<Vec<Summary>>, ApiError> {
     let params = Params(query);
     let limit: Option<i64> = params.number("limit")?;
-    let limit = limit.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+    let limit = limit
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|n| *n > 0);
     let all = params.flag("all") || limit.is_some();
     let now = now_ns();
     let mut rows: Vec<(u64, Summary)> = shared

@@ -11,7 +11,10 @@ pub struct Params(pub HashMap<String, String>);
 impl Params {
     /// The parameter's text; an empty one is as good as none.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
     }
 
     /// True unless absent, empty, 0, no, false or none, in any case: docker-py writes `False`.
@@ -27,7 +30,9 @@ impl Params {
     /// # Errors
     /// It is none, or too large.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
         text.parse()
             .map(Some)
             .map_err(|_| ApiError::bad_request(format!("{name}={text}: expected a number")))
@@ -38,11 +43,16 @@ impl Params {
     /// # Errors
     /// It is none of them.
     pub fn time_ns(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        seconds_ns(text).or_else(|| rfc3339_ns(text)).map(Some).ok_or_else(|| {
-            let expected = "expected seconds since 1970 or an RFC 3339 time";
-            ApiError::bad_request(format!("{name}={text}: {expected}"))
-        })
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        seconds_ns(text)
+            .or_else(|| rfc3339_ns(text))
+            .map(Some)
+            .ok_or_else(|| {
+                let expected = "expected seconds since 1970 or an RFC 3339 time";
+                ApiError::bad_request(format!("{name}={text}: {expected}"))
+            })
     }
 }
 
@@ -66,7 +76,12 @@ mod tests {
     use super::*;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
-        Params(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        Params(
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]

@@ -93,7 +93,11 @@ impl RunWatch {
 fn lost_reason(record: &ContainerRecord) -> String {
     let mut reason = "the VM is gone and did not tell an exit status".to_owned();
     if let Some(power) = &record.run.power {
-        let action = if power.is_off() { "powered off" } else { "rebooted" };
+        let action = if power.is_off() {
+            "powered off"
+        } else {
+            "rebooted"
+        };
         reason += &format!("; it {action}: {}", power.reason);
     }
     if let Some(stage) = &record.run.stage {
@@ -108,7 +112,9 @@ fn lost_reason(record: &ContainerRecord) -> String {
 impl Container {
     /// A watch over the current run.
     pub fn run(&self) -> RunWatch {
-        RunWatch { epoch: self.lock().record.run.epoch }
+        RunWatch {
+            epoch: self.lock().record.run.epoch,
+        }
     }
 
     /// Waits for the condition.
@@ -138,7 +144,10 @@ impl Container {
     pub fn signal(&self, signal: &str) -> Result<(), ClientError> {
         let mut inner = self.lock();
         let channel = inner.running()?;
-        inner.command(Control::Signal { channel, signal: signal.to_owned() })
+        inner.command(Control::Signal {
+            channel,
+            signal: signal.to_owned(),
+        })
     }
 
     /// Sets the size of the primary session's terminal.
@@ -148,7 +157,11 @@ impl Container {
     pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ClientError> {
         let mut inner = self.lock();
         let channel = inner.running()?;
-        inner.command(Control::Resize { channel, rows, columns })
+        inner.command(Control::Resize {
+            channel,
+            rows,
+            columns,
+        })
     }
 
     /// Asks the VM to stop: stop signal, grace, SIGKILL, power off. One that still boots, too.
@@ -187,7 +200,12 @@ impl Container {
             Err(ClientError::NotStarted(_)) => return Ok(0),
             Err(e) => return Err(e),
         };
-        let openstdin = inner.record.run.sessions.get(&channel.0).is_some_and(|s| s.openstdin);
+        let openstdin = inner
+            .record
+            .run
+            .sessions
+            .get(&channel.0)
+            .is_some_and(|s| s.openstdin);
         let stdin = inner.stdin(channel);
         if stdin.closed() || !openstdin {
             return Err(ClientError::StdinClosed(inner.called()));
@@ -237,7 +255,12 @@ impl Container {
         self.publish(&inner, true);
         fs::remove_dir_all(&self.dir).map_err(|source| {
             let path = self.dir.clone();
-            StateError::Io { action: "delete", path, source }.into()
+            StateError::Io {
+                action: "delete",
+                path,
+                source,
+            }
+            .into()
         })
     }
 }
@@ -246,7 +269,11 @@ impl Inner {
     /// What people call it: its name, else its ID.
     fn called(&self) -> String {
         let (id, name) = (&self.record.id, &self.record.name);
-        if name.is_empty() { id.clone() } else { name.clone() }
+        if name.is_empty() {
+            id.clone()
+        } else {
+            name.clone()
+        }
     }
 
     /// It has not ended.
@@ -278,7 +305,9 @@ impl Inner {
     fn stdin(&mut self, channel: Channel) -> &mut Stdin {
         let session = self.record.run.sessions.get(&channel.0);
         let end = session.and_then(|s| s.stdin_end);
-        self.stdin.entry(channel).or_insert_with(|| Stdin::new(0, end))
+        self.stdin
+            .entry(channel)
+            .or_insert_with(|| Stdin::new(0, end))
     }
 
     fn wake(&self) {

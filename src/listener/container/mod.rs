@@ -81,7 +81,11 @@ pub struct Connection {
 impl Connection {
     /// A connection from this address.
     pub fn new(peer: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { peer, wake: Notify::new(), closed: AtomicBool::new(false) })
+        Arc::new(Self {
+            peer,
+            wake: Notify::new(),
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Another connection of the same VM has taken over, or the container was removed.
@@ -139,7 +143,10 @@ impl Container {
             // The listener ended between the two writes of a new run: the log is the truth.
             record.begin_run(epoch);
         }
-        let progress = Progress { end: log.end(), changes: 0 };
+        let progress = Progress {
+            end: log.end(),
+            changes: 0,
+        };
         Ok(Self {
             id: id.to_owned(),
             dir: dir.to_owned(),
@@ -227,7 +234,9 @@ impl Container {
 
 impl Inner {
     fn owned_by(&self, connection: &Arc<Connection>) -> bool {
-        self.connection.as_ref().is_some_and(|c| Arc::ptr_eq(c, connection))
+        self.connection
+            .as_ref()
+            .is_some_and(|c| Arc::ptr_eq(c, connection))
     }
 
     /// Bytes of a session's outputs that its exit record counts and the log has not.
@@ -253,7 +262,9 @@ impl Inner {
             .filter(|(_, missing)| gone || *missing == 0)
             .collect();
         for (channel, missing) in &waiting {
-            let Some(session) = self.record.run.sessions.get_mut(channel) else { continue };
+            let Some(session) = self.record.run.sessions.get_mut(channel) else {
+                continue;
+            };
             if let Some(exit) = session.exit.as_mut() {
                 exit.shown = true;
                 exit.missing = *missing;

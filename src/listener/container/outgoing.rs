@@ -18,15 +18,16 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// False: too many wait already. Of several sizes for one terminal only the last is kept.
+    /// False: too many wait already. Of many sizes for one terminal the last two are kept: a client
+    /// that wants a redraw changes the size and changes it back.
     pub(super) fn push(&mut self, message: Control) -> bool {
         if let Control::Resize { channel, .. } = message {
-            let waiting = self.kept.iter_mut().skip(self.sent);
-            for known in waiting {
-                if matches!(known, Control::Resize { channel: c, .. } if *c == channel) {
-                    *known = message;
-                    return true;
-                }
+            let same =
+                |m: &&mut Control| matches!(m, Control::Resize { channel: c, .. } if *c == channel);
+            let mut waiting = self.kept.iter_mut().skip(self.sent).filter(same);
+            if let (Some(_), Some(last)) = (waiting.next(), waiting.last()) {
+                *last = message;
+                return true;
             }
         }
         if self.kept.len() >= OUTGOING_MOST {
@@ -38,7 +39,9 @@ impl Outgoing {
 
     /// A new connection: the guest has counted `received` messages.
     pub(super) fn resume(&mut self, received: u64) {
-        let have = received.saturating_sub(self.base).min(self.kept.len() as u64) as usize;
+        let have = received
+            .saturating_sub(self.base)
+            .min(self.kept.len() as u64) as usize;
         self.kept.drain(..have);
         self.base = received;
         self.sent = 0;
@@ -46,7 +49,10 @@ impl Outgoing {
 
     /// The VM was booted: what was meant for the boot before is void.
     pub(super) fn forget(&mut self, received: u64) {
-        *self = Self { base: received, ..Self::default() };
+        *self = Self {
+            base: received,
+            ..Self::default()
+        };
     }
 
     /// Hands messages to the link, and forgets what the guest has.
@@ -75,7 +81,11 @@ mod tests {
     }
 
     fn resize(channel: u16, rows: u16) -> Control {
-        Control::Resize { channel: Channel(channel), rows, columns: 80 }
+        Control::Resize {
+            channel: Channel(channel),
+            rows,
+            columns: 80,
+        }
     }
 
     #[test]
@@ -92,12 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_size_of_a_terminal_waits() {
+    fn only_the_last_two_sizes_of_a_terminal_wait() {
         let mut outgoing = Outgoing::default();
-        outgoing.push(resize(1, 24));
-        outgoing.push(resize(2, 24));
-        outgoing.push(resize(1, 50));
-        assert_eq!(outgoing.kept, [resize(1, 50), resize(2, 24)]);
+        for message in [resize(1, 24), resize(2, 24), resize(1, 25), resize(1, 26)] {
+            assert!(outgoing.push(message));
+        }
+        assert_eq!(outgoing.kept, [resize(1, 24), resize(2, 24), resize(1, 26)]);
     }
 
     #[test]

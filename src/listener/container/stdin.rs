@@ -25,7 +25,10 @@ pub(super) struct Stdin {
 impl Stdin {
     /// A stream of which the guest has all below `base`.
     pub(super) fn new(base: u64, end: Option<u64>) -> Self {
-        let mut stdin = Self { base, ..Self::default() };
+        let mut stdin = Self {
+            base,
+            ..Self::default()
+        };
         if let Some(end) = end {
             // Bytes between are lost with the listener that had them; the end still holds.
             let delivered = base > end;
@@ -38,7 +41,11 @@ impl Stdin {
     /// Takes as many bytes as there is room for; 0 once it is closed.
     pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
         let room = STDIN_BYTES.saturating_sub(self.bytes.len());
-        let count = if self.end.is_some() { 0 } else { room.min(bytes.len()) };
+        let count = if self.end.is_some() {
+            0
+        } else {
+            room.min(bytes.len())
+        };
         self.bytes.extend(&bytes[..count]);
         count
     }

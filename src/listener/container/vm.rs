@@ -140,7 +140,12 @@ impl Container {
         inner.connection = None;
         inner.link_up = false;
         inner.absence += 1;
-        let off = inner.record.run.power.as_ref().is_some_and(|power| power.is_off());
+        let off = inner
+            .record
+            .run
+            .power
+            .as_ref()
+            .is_some_and(|power| power.is_off());
         if off && inner.settle(now_ns, true) {
             inner.save(&self.dir);
         }
@@ -184,7 +189,11 @@ impl Inner {
     fn come_back(&mut self) {
         if self.record.state == State::Lost {
             let started = self.record.started_ns.is_some();
-            self.record.state = if started { State::Running } else { State::Created };
+            self.record.state = if started {
+                State::Running
+            } else {
+                State::Created
+            };
             self.record.finished_ns = None;
         }
     }

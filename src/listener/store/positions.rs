@@ -195,9 +195,14 @@ pub fn advance(
     if header.kind == Kind::End {
         position.ended = true;
     } else if header.kind == Kind::Gap {
-        let to = payload.first_chunk().map_or(0, |to| u64::from_le_bytes(*to));
+        let to = payload
+            .first_chunk()
+            .map_or(0, |to| u64::from_le_bytes(*to));
         if to <= position.length {
-            return Err(OutOfPlace::Gap { from: position.length, to });
+            return Err(OutOfPlace::Gap {
+                from: position.length,
+                to,
+            });
         }
         position.length = to;
     } else if let Some(last) = payload.last() {
@@ -249,7 +254,10 @@ mod tests {
     fn a_gap_moves_the_stream_forward_only() {
         let mut p = Positions::new_run(9);
         assert!(step(&mut p, Kind::Data, 0, b"abc"));
-        assert!(!step(&mut p, Kind::Gap, 3, &3_u64.to_le_bytes()), "no bytes");
+        assert!(
+            !step(&mut p, Kind::Gap, 3, &3_u64.to_le_bytes()),
+            "no bytes"
+        );
         assert!(!step(&mut p, Kind::Gap, 3, b"short"), "no number");
         assert!(step(&mut p, Kind::Gap, 3, &10_u64.to_le_bytes()));
         assert!(step(&mut p, Kind::Data, 10, b"d"));

@@ -143,7 +143,8 @@ pub fn decode(buffer: &[u8]) -> Result<Record<'_>, Unreadable> {
     if head[12..16] != MARK || length > MAX_PAYLOAD_BYTES {
         return Err(Unreadable::Damaged);
     }
-    let (Some(kind), Some(stream)) = (Kind::from_code(head[8]), Stream::from_number(head[9])) else {
+    let (Some(kind), Some(stream)) = (Kind::from_code(head[8]), Stream::from_number(head[9]))
+    else {
         return Err(Unreadable::Damaged);
     };
     let whole = HEADER_BYTES + length;
@@ -187,7 +188,13 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_went() {
-        for kind in [Kind::Data, Kind::End, Kind::Checkpoint, Kind::Session, Kind::Gap] {
+        for kind in [
+            Kind::Data,
+            Kind::End,
+            Kind::Checkpoint,
+            Kind::Session,
+            Kind::Gap,
+        ] {
             let mut out = b"before".to_vec();
             encode(&mut out, &header(kind), b"payload");
             out.extend_from_slice(b"after");

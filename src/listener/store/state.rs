@@ -187,12 +187,19 @@ impl ContainerRecord {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => {
                 let action = "read";
-                return Err(StateError::Io { action, path, source });
+                return Err(StateError::Io {
+                    action,
+                    path,
+                    source,
+                });
             }
         };
         match serde_json::from_slice::<Self>(&bytes) {
             Ok(record) if record.version <= VERSION => Ok(Some(record)),
-            Ok(record) => Err(StateError::Version { path, found: record.version }),
+            Ok(record) => Err(StateError::Version {
+                path,
+                found: record.version,
+            }),
             Err(source) => Err(StateError::Json { path, source }),
         }
     }
@@ -205,18 +212,27 @@ impl ContainerRecord {
         self.version = VERSION;
         let io = |action, path: &Path, source| {
             let path = path.to_owned();
-            StateError::Io { action, path, source }
+            StateError::Io {
+                action,
+                path,
+                source,
+            }
         };
         let (path, new) = (dir.join(FILE), dir.join(NEW_FILE));
-        let json = serde_json::to_vec_pretty(self)
-            .map_err(|source| StateError::Json { path: path.clone(), source })?;
+        let json = serde_json::to_vec_pretty(self).map_err(|source| StateError::Json {
+            path: path.clone(),
+            source,
+        })?;
         fs::write(&new, &json).map_err(|e| io("write", &new, e))?;
         fs::rename(&new, &path).map_err(|e| io("rename", &new, e))
     }
 
     /// The VM was booted.
     pub fn begin_run(&mut self, epoch: u64) {
-        self.run = Run { epoch, ..Run::default() };
+        self.run = Run {
+            epoch,
+            ..Run::default()
+        };
         self.boots += 1;
         self.state = State::Created;
         self.started_ns = None;
@@ -227,7 +243,17 @@ impl ContainerRecord {
     /// between this file and the acknowledgement does no harm.
     pub fn apply(&mut self, message: &Control, now_ns: u64) {
         match message {
-            Control::Session { channel, id, name, path, args, tty, openstdin, attach, primary } => {
+            Control::Session {
+                channel,
+                id,
+                name,
+                path,
+                args,
+                tty,
+                openstdin,
+                attach,
+                primary,
+            } => {
                 let session = self.run.sessions.entry(channel.0).or_default();
                 session.id.clone_from(id);
                 session.name.clone_from(name);
@@ -254,12 +280,23 @@ impl ContainerRecord {
                     missing: 0,
                 });
             }
-            Control::Stage { name, text, time_ms } => {
+            Control::Stage {
+                name,
+                text,
+                time_ms,
+            } => {
                 let (name, text) = (name.clone(), text.clone());
-                self.run.stage = Some(Stage { name, text, time_ms: *time_ms });
+                self.run.stage = Some(Stage {
+                    name,
+                    text,
+                    time_ms: *time_ms,
+                });
             }
             Control::Power { action, reason } => {
-                self.run.power = Some(Power { action: *action, reason: reason.clone() });
+                self.run.power = Some(Power {
+                    action: *action,
+                    reason: reason.clone(),
+                });
             }
             // Ours to send, and a refusal is for the log of the listener.
             Control::Resize { .. }
@@ -272,7 +309,9 @@ impl ContainerRecord {
     /// The primary session and its channel, once announced.
     pub fn primary(&self) -> Option<(Channel, &SessionRecord)> {
         let mut sessions = self.run.sessions.iter();
-        sessions.find(|(_, s)| s.primary).map(|(c, s)| (Channel(*c), s))
+        sessions
+            .find(|(_, s)| s.primary)
+            .map(|(c, s)| (Channel(*c), s))
     }
 
     /// The container's exit, once it may be seen.
@@ -306,7 +345,10 @@ mod tests {
     fn exit(status: i32) -> Control {
         let mut record = ExitRecord::failed(ExitClass::Failed, "test".into(), 5);
         record.status = status;
-        Control::Exit { channel: ONE, record }
+        Control::Exit {
+            channel: ONE,
+            record,
+        }
     }
 
     fn after(messages: &[Control]) -> ContainerRecord {
@@ -322,10 +364,17 @@ mod tests {
     fn a_record_comes_back_from_its_file() {
         let dir = tempfile::tempdir().expect("folder");
         assert_eq!(ContainerRecord::read(dir.path()).expect("none"), None);
-        let started = Control::Started { channel: ONE, pid: 3, time_ms: 1 };
+        let started = Control::Started {
+            channel: ONE,
+            pid: 3,
+            time_ms: 1,
+        };
         let mut record = after(&[session(), started, exit(3)]);
         record.write(dir.path()).expect("write");
-        assert_eq!(ContainerRecord::read(dir.path()).expect("read"), Some(record));
+        assert_eq!(
+            ContainerRecord::read(dir.path()).expect("read"),
+            Some(record)
+        );
     }
 
     #[test]
@@ -338,9 +387,20 @@ mod tests {
 
     #[test]
     fn messages_told_twice_change_nothing() {
-        let started = Control::Started { channel: ONE, pid: 3, time_ms: 1 };
+        let started = Control::Started {
+            channel: ONE,
+            pid: 3,
+            time_ms: 1,
+        };
         let once = after(&[session(), started.clone(), exit(3)]);
-        let twice = after(&[session(), session(), started.clone(), started, exit(3), exit(4)]);
+        let twice = after(&[
+            session(),
+            session(),
+            started.clone(),
+            started,
+            exit(3),
+            exit(4),
+        ]);
         assert_eq!(once, twice);
     }
 
@@ -348,7 +408,12 @@ mod tests {
     fn an_exit_is_not_seen_before_it_is_shown() {
         let mut record = after(&[session(), exit(3)]);
         assert_eq!(record.exit(), None);
-        if let Some(exit) = record.run.sessions.get_mut(&1).and_then(|s| s.exit.as_mut()) {
+        if let Some(exit) = record
+            .run
+            .sessions
+            .get_mut(&1)
+            .and_then(|s| s.exit.as_mut())
+        {
             exit.shown = true;
         }
         assert_eq!(record.exit().map(|e| e.record.status), Some(3));
