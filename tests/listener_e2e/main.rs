@@ -1,0 +1,9 @@
+//! The real `vch`, daemon and client, against guests that drive the real guest's end of the link.
+
+mod appliance;
+mod commands;
+mod guest;
+mod output;
+mod restart;
+mod stdin;
+mod viewers;
