@@ -1,2 +1,7 @@
 //! The only room with `unsafe`: thin owners of descriptors, instructions and system calls. No policy.
 #![allow(unsafe_code)]
+
+pub mod cpuid;
+pub mod port;
+#[cfg(feature = "appliance")]
+pub mod trace;

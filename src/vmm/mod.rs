@@ -1,1 +1,3 @@
-//! (being built)
+//! Plays the VMware host on a developer's machine.
+
+pub mod exec;
