@@ -1,1 +1,4 @@
-//! (being built)
+//! Plays the VMware host on a developer's machine: the .vmx file, the virtual machine in QEMU, and
+//! the backdoor behind a gdb stub or under ptrace.
+
+pub mod file;
