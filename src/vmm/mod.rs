@@ -2,3 +2,6 @@
 //! the backdoor behind a gdb stub or under ptrace.
 
 pub mod file;
+pub mod gdb;
+pub mod on_disk;
+pub mod store;
