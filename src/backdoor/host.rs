@@ -107,7 +107,7 @@ impl Instruction {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The buffer of a `rep outsb`.
-    #[error("reading {length} bytes of the guest at {address:#x} for `rep outsb`: {source}")]
+    #[error("reading {length} bytes of the guest at {address:#x} for `rep outsb`")]
     Read {
         /// Where the buffer starts.
         address: u64,
@@ -117,7 +117,7 @@ pub enum HostError {
         source: std::io::Error,
     },
     /// The buffer of a `rep insb`.
-    #[error("writing {length} bytes of the guest at {address:#x} for `rep insb`: {source}")]
+    #[error("writing {length} bytes of the guest at {address:#x} for `rep insb`")]
     Write {
         /// Where the buffer starts.
         address: u64,
