@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use elf_note::NoteError;
-use initramfs::{Entry, InitramfsError};
+use initramfs::Entry;
 use iso9660::{Iso, IsoError};
 
 /// A guest's init, as far as the host must know it.
@@ -31,7 +31,7 @@ pub struct Agent {
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The file could not be read.
-    #[error("reading {}: {source}", path.display())]
+    #[error("reading {}", path.display())]
     Read {
         /// The ELF file or the image.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum AgentError {
         source: io::Error,
     },
     /// The file given as the agent has no usable note.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Elf {
         /// The ELF file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum AgentError {
         source: NoteError,
     },
     /// The boot medium is no ISO 9660 image.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Iso {
         /// The image.
         path: PathBuf,
@@ -117,9 +117,7 @@ impl Agent {
             if !initramfs::is_one(&head) {
                 continue;
             }
-            let bytes = iso
-                .read(&place, initramfs::SIZE_LIMIT)
-                .map_err(iso_error)?;
+            let bytes = iso.read(&place, initramfs::SIZE_LIMIT).map_err(iso_error)?;
             match in_initramfs(&bytes) {
                 Ok((program, addresses)) => {
                     return Ok(Agent {
@@ -139,7 +137,7 @@ impl Agent {
 
 /// The program with a note in an initramfs, or why there is none.
 fn in_initramfs(bytes: &[u8]) -> Result<(String, BTreeSet<u64>), String> {
-    let entries = initramfs::entries(bytes).map_err(|error: InitramfsError| error.to_string())?;
+    let entries = initramfs::entries(bytes).map_err(|error| super::chain(&error))?;
     let init = initramfs::resolve(&entries, "init");
     let own = match init {
         Some(init) => match elf_note::addresses(&init.data) {

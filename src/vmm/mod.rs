@@ -7,3 +7,10 @@ pub mod file;
 pub mod gdb;
 pub mod on_disk;
 pub mod store;
+
+/// An error and all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -14,7 +14,7 @@ use super::file::{NameError, VmxFile};
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Reading failed.
-    #[error("reading {}: {source}", path.display())]
+    #[error("reading {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum DiskError {
         source: io::Error,
     },
     /// Replacing failed; the file is as it was.
-    #[error("{step} {}: {source}", path.display())]
+    #[error("{step} {}", path.display())]
     Write {
         /// What was attempted.
         step: &'static str,

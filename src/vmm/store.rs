@@ -54,7 +54,7 @@ pub enum StoreError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The log.
-    #[error("opening the log {}: {source}", path.display())]
+    #[error("opening the log {}", path.display())]
     Log {
         /// The log.
         path: PathBuf,

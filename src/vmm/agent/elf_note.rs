@@ -18,7 +18,9 @@ pub enum NoteError {
     #[error("is not a 64-bit little-endian ELF file")]
     NotElf,
     /// It would be loaded anywhere.
-    #[error("is position independent, so its instructions have no fixed addresses: link it without PIE")]
+    #[error(
+        "is position independent, so its instructions have no fixed addresses: link it without PIE"
+    )]
     PositionIndependent,
     /// An ELF file without the note.
     #[error("has no {SECTION} note")]

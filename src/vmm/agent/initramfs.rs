@@ -17,7 +17,7 @@ pub enum InitramfsError {
     #[error("is compressed with {0}, which is not read here (gzip, zstd and lz4 are)")]
     Compression(&'static str),
     /// Unpacking failed.
-    #[error("unpacking it as {method}: {source}")]
+    #[error("unpacking it as {method}")]
     Unpack {
         /// The compression.
         method: &'static str,

@@ -37,7 +37,7 @@ const MAX_FOLDER_SIZE: u64 = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum IsoError {
     /// Reading the image failed.
-    #[error("reading the image at byte {offset}: {source}")]
+    #[error("reading the image at byte {offset}")]
     Read {
         /// Where.
         offset: u64,
