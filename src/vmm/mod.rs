@@ -7,6 +7,8 @@ pub mod file;
 pub mod gdb;
 pub mod on_disk;
 pub mod store;
+pub mod stub;
+pub mod trap;
 
 /// An error and all its causes on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

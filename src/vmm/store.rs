@@ -100,16 +100,16 @@ impl VmxStore {
     /// Writes what the guest has set into the file.
     ///
     /// # Errors
-    /// When the file cannot be replaced; the changes are kept for another try.
+    /// When the file cannot be replaced; the changes are kept for the next save.
     pub fn save(&mut self) -> Result<(), DiskError> {
         if self.changes.is_empty() {
             return Ok(());
         }
+        self.save_at = None;
         let changes = &self.changes;
         let (file, stamp) = on_disk::update(&self.path, |file| apply(file, changes))?;
         self.held.replace(Held { file, stamp });
         self.changes.clear();
-        self.save_at = None;
         Ok(())
     }
 
