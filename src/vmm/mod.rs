@@ -6,6 +6,7 @@ pub mod exec;
 pub mod file;
 pub mod gdb;
 pub mod on_disk;
+pub mod qemu;
 pub mod store;
 pub mod stub;
 pub mod trap;
