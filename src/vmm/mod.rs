@@ -2,11 +2,13 @@
 //! the backdoor behind a gdb stub or under ptrace.
 
 pub mod agent;
+pub mod edit;
 pub mod exec;
 pub mod file;
 pub mod gdb;
 pub mod on_disk;
 pub mod qemu;
+pub mod run;
 pub mod store;
 pub mod stub;
 pub mod trap;

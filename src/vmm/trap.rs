@@ -80,6 +80,20 @@ pub enum TrapError {
     },
 }
 
+impl TrapError {
+    /// QEMU has ended: not an error of its own.
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Stub(StubError::Gone)
+                | Self::Breakpoint {
+                    source: StubError::Gone,
+                    ..
+                }
+        )
+    }
+}
+
 /// The processors of a virtual machine and the host that answers them.
 #[derive(Debug)]
 pub struct Traps {
@@ -140,10 +154,7 @@ impl Traps {
         loop {
             let waited = self.stub.wait(store.save_at())?;
             if let Waited::Stopped(stop) = &waited {
-                match self.stopped(stop, store) {
-                    Err(TrapError::Stub(StubError::Gone)) => return Ok(()),
-                    other => other?,
-                }
+                self.stopped(stop, store)?;
             }
             if waited == Waited::Ended {
                 return Ok(());
