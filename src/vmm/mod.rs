@@ -8,6 +8,7 @@ pub mod file;
 pub mod gdb;
 pub mod on_disk;
 pub mod qemu;
+pub mod qmp;
 pub mod run;
 pub mod store;
 pub mod stub;

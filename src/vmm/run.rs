@@ -4,6 +4,7 @@
 //! instructions → QEMU, held before its first instruction → answers until it ends → the file saved.
 
 mod host;
+mod streams;
 mod supervise;
 
 use std::ffi::OsString;
@@ -49,7 +50,7 @@ pub struct Options {
     /// Say on stderr how many backdoor instructions were answered
     #[arg(long)]
     pub count: bool,
-    /// Print QEMU's command line, without the backdoor's own socket, and start nothing
+    /// Print QEMU's command line, without our own sockets, and start nothing
     #[arg(long)]
     pub dry_run: bool,
     /// An argument more for QEMU (repeat it for each)
@@ -218,6 +219,7 @@ fn wiring(options: &Options, sockets: Option<&Path>) -> Wiring {
         gdb: sockets
             .filter(|_| !options.no_backdoor)
             .map(|sockets| sockets.join("gdb")),
+        monitor: sockets.map(|sockets| sockets.join("monitor")),
         console,
         extra: options.qemu_arguments.clone(),
     }
