@@ -6,6 +6,7 @@ pub mod edit;
 pub mod exec;
 pub mod file;
 pub mod gdb;
+pub mod log;
 pub mod on_disk;
 pub mod qemu;
 pub mod qmp;

@@ -10,8 +10,8 @@ pub const NEGOTIATION: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
 /// What happened to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It starts anew; the guest's programs are gone.
-    Reset,
+    /// It starts anew, and why (`guest-reset`); the guest's programs are gone.
+    Reset(String),
     /// It is ending, for a reason that QEMU names (`guest-shutdown`, `host-signal`).
     Shutdown(String),
     /// A disk or CD-ROM failed.
@@ -48,7 +48,7 @@ struct Data {
 pub fn event(line: &[u8]) -> Option<Event> {
     let Line { event, data } = serde_json::from_slice(line).ok()?;
     match event.as_str() {
-        "RESET" => Some(Event::Reset),
+        "RESET" => Some(Event::Reset(data.reason)),
         "SHUTDOWN" => Some(Event::Shutdown(data.reason)),
         "BLOCK_IO_ERROR" => Some(Event::DiskFailed {
             device: data.device,
@@ -63,7 +63,7 @@ pub fn event(line: &[u8]) -> Option<Event> {
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Reset => f.write_str("the virtual machine was reset"),
+            Self::Reset(reason) => write!(f, "the virtual machine was reset ({reason})"),
             Self::Shutdown(reason) => write!(f, "the virtual machine shuts down ({reason})"),
             Self::DiskFailed {
                 device,
@@ -89,7 +89,7 @@ mod tests {
             (r#"{"return": {}}"#, None),
             (
                 r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}"#,
-                Some(Event::Reset),
+                Some(Event::Reset("guest-reset".into())),
             ),
             (
                 r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#,

@@ -154,8 +154,8 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         environment.kvm = false;
         planned = plan(&options.file, &environment, &wiring)?;
     }
-    let mut store = VmxStore::open(&options.file)?;
-    store.note(&match &agent {
+    let store = VmxStore::open(&options.file)?;
+    store.log().note(&match &agent {
         Some(agent) => format!(
             "power on; the backdoor is answered at {addresses} instructions of {}",
             agent.source

@@ -181,7 +181,9 @@ impl Traps {
             SIGNAL_TRAP => return self.trapped(stop, store),
             // Somebody at QEMU's own monitor: it goes on from there.
             SIGNAL_INTERRUPT => {
-                store.note("the virtual machine was paused from QEMU's monitor");
+                store
+                    .log()
+                    .note("the virtual machine was paused from QEMU's monitor");
                 return Ok(());
             }
             // Powered off: the end of the connection follows.
@@ -254,7 +256,7 @@ impl Traps {
         if let Err(error) = outcome {
             // A processor would fault and come again with the page in place; a debugger cannot
             // make the guest do that. Told that it failed, the guest may take the other bandwidth.
-            store.note(&super::chain(&error));
+            store.log().note(&super::chain(&error));
             registers.rbx = halves(0, HIGH_MESSAGE);
         }
     }

@@ -130,16 +130,23 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
         _ => None,
     };
     let mut signals = Signals::new().map_err(host_error("catching signals"))?;
+    let log = store.log().clone();
     let monitor = machine.wiring.monitor.as_deref().map(listen).transpose()?;
     let mut child = start(&machine)?;
     let (alive, gone) = watch::channel(());
     let resets = Arc::new(AtomicU32::new(0));
-    let monitor = monitor
-        .map(|listener| tokio::spawn(streams::follow(listener, Arc::clone(&resets), gone.clone())));
+    let monitor = monitor.map(|listener| {
+        tokio::spawn(streams::follow(
+            listener,
+            Arc::clone(&resets),
+            log.clone(),
+            gone.clone(),
+        ))
+    });
     let stderr = child
         .stderr
         .take()
-        .map(|stderr| tokio::spawn(streams::relay(stderr)));
+        .map(|stderr| tokio::spawn(streams::relay(stderr, log)));
     let console = console.map(|listener| tokio::spawn(streams::to_stdout(listener, gone.clone())));
     let mut answering = tokio::spawn(answer(
         gdb,
@@ -178,33 +185,23 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
         Some(answered) => answered,
         None => answering.await.map_err(panicked)?,
     };
-    let mut notes = join(monitor).await?.unwrap_or_default();
-    let said = join(stderr).await?.unwrap_or_default();
-    if !said.is_empty() {
-        notes.push(format!("QEMU: {}", String::from_utf8_lossy(&said)));
-    }
+    join(monitor).await?;
+    join(stderr).await?;
     join(console)
         .await?
         .transpose()
         .map_err(host_error("copying the console to standard output"))?;
-    finish(ending, answered, &notes)
+    finish(ending, answered)
 }
 
 /// Writes the last lines of the log and saves the store, however it has ended.
-fn finish(
-    ending: Ending,
-    answered: Answered,
-    notes: &[String],
-) -> Result<(End, Statistics), RunError> {
+fn finish(ending: Ending, answered: Answered) -> Result<(End, Statistics), RunError> {
     let Answered {
         mut store,
         statistics,
         outcome,
     } = answered;
-    for note in notes {
-        store.note(note);
-    }
-    store.note(&statistics.to_string());
+    store.log().note(&statistics.to_string());
     let end = match ending {
         Ending::Itself(status) if status.success() => {
             outcome.map(|()| End::PoweredOff).map_err(RunError::Trap)
@@ -213,7 +210,7 @@ fn finish(
         Ending::Ours(end) => Ok(end),
         Ending::Backdoor => outcome.map(|()| End::PoweredOff).map_err(RunError::Trap),
     };
-    store.note(&match &end {
+    store.log().note(&match &end {
         Ok(end) => format!("power off: {end}"),
         Err(error) => format!("power off: {}", crate::vmm::chain(error)),
     });
