@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::Registers;
 use super::protocol::{
-    self, FLAG_COOKIE, HIGH_MESSAGE, MAGIC, PORT_HIGH, PORT_LOW, PROTOCOL_RPCI, PROTOCOL_TCLO,
-    UNSUPPORTED, command, halves, low_half, message, status, word,
+    self, ANSWER_PAYLOAD, ANSWER_SIZE, FLAG_COOKIE, HIGH_MESSAGE, MAGIC, PORT_HIGH, PORT_LOW,
+    PROTOCOL_RPCI, PROTOCOL_TCLO, UNSUPPORTED, command, halves, low_half, message, status, word,
 };
 use channel::{Channel, Cookie, Protocol};
 
@@ -27,10 +27,6 @@ pub const MESSAGE_LIMIT: usize = protocol::VALUE_LIMIT + 4 * 1024;
 const VERSION: u32 = 6;
 /// ECX of GETVERSION: a server product (ESX).
 const PRODUCT_ESX: u32 = 2;
-/// In the high half of EDX with a length to receive.
-const ANSWER_SIZE: u16 = 1;
-/// In the high half of EDX with four bytes received.
-const ANSWER_PAYLOAD: u16 = 2;
 
 /// Where the values live: a .vmx file, or a map.
 pub trait Store {
@@ -523,3 +519,6 @@ fn little_endian(bytes: &[u8]) -> u32 {
         .rev()
         .fold(0, |word, byte| (word << 8) | u32::from(*byte))
 }
+
+#[cfg(test)]
+mod tests;
