@@ -1,7 +1,7 @@
 //! The guest's keys, kept where VMware keeps them: in the .vmx file.
 //!
 //! What the guest sets is on disk soon ([`SAVE_DELAY`]) and at the latest when the virtual machine
-//! ends. A key whose value is empty is one that the guest does not find. What somebody else puts into the file meanwhile (`vmx set`) the guest reads from then on,
+//! ends; what it sets to nothing is taken out. What somebody else puts into the file meanwhile (`vmx set`) the guest reads from then on,
 //! and it is not overwritten: a save changes the keys that the guest has set and nothing else.
 
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::file::VmxFile;
+use super::file::{NameError, VmxFile};
 use super::log::{Log, LogError};
 use super::on_disk::{self, DiskError, Stamp};
 use crate::backdoor::host::Store;
@@ -117,17 +117,24 @@ impl VmxStore {
 fn apply(file: &mut VmxFile, changes: &BTreeMap<String, Vec<u8>>) -> Result<bool, DiskError> {
     let mut changed = false;
     for (key, value) in changes {
-        changed |= file.set(key, value)?;
+        changed |= change(file, key, value)?;
     }
     Ok(changed)
+}
+
+/// One `info-set`: an empty value clears.
+fn change(file: &mut VmxFile, key: &str, value: &[u8]) -> Result<bool, NameError> {
+    if value.is_empty() {
+        Ok(file.remove(key))
+    } else {
+        file.set(key, value)
+    }
 }
 
 impl Store for VmxStore {
     fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.refresh();
-        let held = self.held.borrow();
-        let value = held.file.get(key).filter(|value| !value.is_empty());
-        value.map(<[u8]>::to_vec)
+        self.held.borrow().file.get(key).map(<[u8]>::to_vec)
     }
 
     fn set(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
@@ -143,7 +150,7 @@ impl Store for VmxStore {
             .and_then(|limit| limit.trim().parse().ok())
             .unwrap_or(DEFAULT_SIZE_LIMIT);
         let mut file = held.file.clone();
-        let changed = file.set(key, value).map_err(|error| error.to_string())?;
+        let changed = change(&mut file, key, value).map_err(|error| error.to_string())?;
         if !changed {
             return Ok(());
         }
@@ -215,14 +222,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_key_is_not_found_and_stands_empty_in_the_file() {
-        let (_folder, path, mut store) = store("guestinfo.a = \"1\"\n");
+    fn what_the_guest_sets_to_nothing_is_taken_out() {
+        let (_folder, path, mut store) = store("guestinfo.a = \"1\"\nguestinfo.b = \"\"\n");
+        assert_eq!(store.get("guestinfo.b"), Some(Vec::new()));
         store.set("guestinfo.a", b"").unwrap();
         assert_eq!(store.get("guestinfo.a"), None);
         store.save().unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
-            "guestinfo.a = \"\"\n"
+            "guestinfo.b = \"\"\n"
         );
     }
 
