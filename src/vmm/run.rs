@@ -42,7 +42,7 @@ pub struct Options {
     #[arg(long)]
     pub no_hb: bool,
     /// End the virtual machine after so long, and exit with 124
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", overrides_with = "timeout")]
     pub timeout: Option<f64>,
     /// Where the console (serial1) goes instead: a file, or - for standard output
     #[arg(long, value_name = "FILE|-")]
