@@ -13,8 +13,8 @@ struct File {
 
 impl File {
     fn new(text: &str) -> File {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("x.vmx"), text).unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("x.vmx"), text).expect("the file is written");
         File { folder }
     }
 
@@ -23,7 +23,7 @@ impl File {
     }
 
     fn text(&self) -> String {
-        std::fs::read_to_string(self.path()).unwrap()
+        std::fs::read_to_string(self.path()).expect("the file is read")
     }
 
     fn vmx(&self, command: &str, arguments: &[&str]) -> Command {
@@ -32,19 +32,19 @@ impl File {
 }
 
 fn vmx(command: &str, path: &Path, arguments: &[&str]) -> Command {
-    let mut vmx = Command::cargo_bin("vmx").unwrap();
+    let mut vmx = Command::cargo_bin("vmx").expect("vmx is built");
     vmx.arg(command).arg(path).args(arguments);
     vmx
 }
 
 fn stdout(mut command: Command) -> String {
     let output = command.assert().success().get_output().stdout.clone();
-    String::from_utf8(output).unwrap()
+    String::from_utf8(output).expect("UTF-8")
 }
 
 fn stderr_of_failure(mut command: Command, status: i32) -> String {
     let output = command.assert().code(status).get_output().stderr.clone();
-    String::from_utf8(output).unwrap()
+    String::from_utf8(output).expect("UTF-8")
 }
 
 #[test]

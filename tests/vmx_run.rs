@@ -4,7 +4,7 @@
 mod vm;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 
 use rustix::process::Signal;
 use vm::{Machine, is_gone, wait_for};
@@ -104,13 +104,9 @@ fn a_listener_may_come_late_and_come_back() {
             assert_ne!(reader.read_line(&mut line).unwrap(), 0, "{expected}");
         }
         if turn == 1 {
-            quit(stream);
+            writeln!(stream, "quit").unwrap();
         }
     }
     let (status, stderr) = running.wait();
     assert_eq!(status, Some(0), "{stderr}");
-}
-
-fn quit(mut stream: TcpStream) {
-    writeln!(stream, "quit").unwrap();
 }

@@ -20,7 +20,7 @@ const TIMEOUT: &str = "300";
 fn boot_image() -> &'static Path {
     static IMAGE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = IMAGE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let path = make_image(folder.path());
         (folder, path)
     });
@@ -56,7 +56,7 @@ fn make_image(folder: &Path) -> PathBuf {
             concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/guest.c"),
         )
         .output()
-        .unwrap();
+        .expect("sh runs");
     assert!(
         output.status.success(),
         "making the boot image: {}",
@@ -72,13 +72,13 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(mode: &str, lines: &str) -> Machine {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
             "memsize = \"128\"\nide0:0.deviceType = \"cdrom-image\"\nide0:0.fileName = \"{}\"\n\
              guestinfo.test.mode = \"{mode}\"\n{lines}",
             boot_image().display()
         );
-        std::fs::write(folder.path().join("test.vmx"), text).unwrap();
+        std::fs::write(folder.path().join("test.vmx"), text).expect("a .vmx file is written");
         Machine { folder }
     }
 
@@ -92,7 +92,7 @@ impl Machine {
 
     /// A value of the file as it is now; empty when there is none.
     pub fn value(&self, key: &str) -> Vec<u8> {
-        let (file, _) = tether::vmm::on_disk::load(&self.path()).unwrap();
+        let (file, _) = tether::vmm::on_disk::load(&self.path()).expect("the .vmx file is read");
         file.get(key).unwrap_or_default().to_vec()
     }
 
@@ -108,7 +108,7 @@ impl Machine {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("vmx starts");
         Running { child }
     }
 
@@ -134,7 +134,7 @@ pub struct Running {
 
 impl Running {
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
+        i32::try_from(self.child.id()).expect("a pid fits")
     }
 
     /// QEMU's pid, once it runs.
@@ -148,13 +148,13 @@ impl Running {
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        let pid = rustix::process::Pid::from_raw(self.pid()).expect("a pid is not 0");
+        rustix::process::kill_process(pid, signal).expect("the process is there");
     }
 
     /// The exit status, if not ended by a signal, and what was said on stderr.
     pub fn wait(self) -> (Option<i32>, String) {
-        let output = self.child.wait_with_output().unwrap();
+        let output = self.child.wait_with_output().expect("vmx ends");
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
