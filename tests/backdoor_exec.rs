@@ -1,6 +1,8 @@
 //! `vmx exec` with real programs: open-vm-tools as Debian ships them, C programs that do what a
 //! tracer easily breaks, and our own client over the processor's own instructions.
 
+#![cfg(feature = "appliance")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

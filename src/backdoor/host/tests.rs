@@ -2,6 +2,7 @@ use super::*;
 use crate::backdoor::Port;
 use crate::backdoor::channel;
 use crate::backdoor::loopback::{Loopback, Slice, Values};
+use crate::backdoor::protocol::{HIGH_MESSAGE, PORT_HIGH, PORT_LOW};
 use crate::backdoor::rpci::Rpc;
 
 fn ask(port: &mut Loopback, request: &[u8]) -> String {

@@ -52,10 +52,10 @@ impl<'a> Supervisor<'a> {
     pub fn follow(mut self, first: Task) -> io::Result<Ended> {
         leave_interrupts_to_the_program()?;
         let mut status = 0;
-        alive(self.stopped(first, Stop::Exec))?;
+        self.deal_with(first, Stop::Exec)?;
         while let Some(event) = trace::wait()? {
             match event {
-                Event::Stopped(task, stop) => alive(self.stopped(task, stop))?,
+                Event::Stopped(task, stop) => self.deal_with(task, stop)?,
                 Event::Exited(task, code) => {
                     self.forget(task);
                     if task == first {
@@ -77,7 +77,19 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Deals with one stop and lets the task go on.
+    /// Deals with one stop. That a task was killed while it was stopped is no error: `wait` tells
+    /// next that it has ended.
+    fn deal_with(&mut self, task: Task, stop: Stop) -> io::Result<()> {
+        self.stopped(task, stop).or_else(|error| {
+            let gone = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
+            if task.registers().is_err_and(gone) {
+                return Ok(());
+            }
+            Err(error)
+        })
+    }
+
+    /// Answers what is ours to answer, and lets the task go on.
     fn stopped(&mut self, task: Task, stop: Stop) -> io::Result<()> {
         match stop {
             Stop::Signal(libc::SIGSEGV) if self.answer_backdoor(task)? => task.resume(0),
@@ -186,15 +198,6 @@ fn leave_interrupts_to_the_program() -> io::Result<()> {
         trace::ignore(keyboard)?;
     }
     Ok(())
-}
-
-/// A task that was killed while it was stopped is no error: `wait` tells next that it has ended.
-fn alive(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// The first bytes at RIP; fewer where the mapping ends.
