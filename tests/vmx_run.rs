@@ -110,3 +110,58 @@ fn a_listener_may_come_late_and_come_back() {
     let (status, stderr) = running.wait();
     assert_eq!(status, Some(0), "{stderr}");
 }
+
+/// A disk of 1 MiB: a descriptor, and an extent that is the raw content.
+fn make_vmdk(folder: &std::path::Path, name: &str) {
+    let extent = format!("{name}-flat.vmdk");
+    std::fs::write(folder.join(&extent), vec![0; 1 << 20]).unwrap();
+    let descriptor = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
+         RW 2048 FLAT \"{extent}\" 0\nddb.adapterType = \"lsilogic\"\nddb.virtualHWVersion = \"13\"\n\
+         ddb.geometry.cylinders = \"1\"\nddb.geometry.heads = \"64\"\nddb.geometry.sectors = \"32\"\n"
+    );
+    std::fs::write(folder.join(format!("{name}.vmdk")), descriptor).unwrap();
+}
+
+#[test]
+fn qemu_takes_every_device_that_is_planned() {
+    let lines = r#"
+        scsi0.virtualDev = "pvscsi"
+        scsi0:15.fileName = "a, b.vmdk"
+        scsi1.virtualDev = "lsisas1068"
+        scsi1:1.fileName = "c.vmdk"
+        scsi1:1.mode = "independent-nonpersistent"
+        scsi2.virtualDev = "lsilogic"
+        scsi2:6.fileName = "d.vmdk"
+        sata0:2.deviceType = "cdrom-raw"
+        ethernet0.virtualDev = "vmxnet3"
+        ethernet1.virtualDev = "e1000"
+        ethernet1.connectionType = "hostonly"
+        ethernet2.virtualDev = "e1000e"
+        ethernet2.startConnected = "FALSE"
+        ethernet3.virtualDev = "vlance"
+        serial0.fileType = "pipe"
+        serial0.fileName = "pipe"
+        serial2.fileType = "network"
+        serial2.fileName = "telnet://127.0.0.1:1"
+        serial2.network.endPoint = "client"
+        serial3.fileType = "file"
+        serial3.fileName = "port"
+        firmware = "efi"
+        numvcpus = "4"
+        cpuid.coresPerSocket = "2"
+        displayName = "a, b"
+        uuid.bios = "56 4d 2c f7 f4 83 bf 6e-7f 32 da a5 3f 51 ca 38"
+    "#;
+    let machine = Machine::new("echo", lines);
+    let folder = machine.path();
+    let folder = folder.parent().unwrap();
+    for name in ["a, b", "c", "d"] {
+        make_vmdk(folder, name);
+    }
+    // Held before its first instruction: that QEMU got so far is what counts.
+    let arguments = ["--no-backdoor", "--qemu-arg=-S", "--timeout", "2"];
+    let (status, stderr) = machine.start(&arguments).wait();
+    assert_eq!(status, Some(124), "{stderr}");
+    assert!(folder.join("port").exists());
+}

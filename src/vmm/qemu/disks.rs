@@ -10,8 +10,10 @@ const IDE_CHANNELS: u32 = 2;
 const IDE_UNITS: u32 = 2;
 /// QEMU's AHCI has as many ports.
 const SATA_PORTS: u32 = 6;
-/// A SCSI bus has as many, and the adapter is one.
+/// A SCSI bus has as many in VMware; in QEMU all of them on a pvscsi adapter only.
 const SCSI_TARGETS: u32 = 16;
+const SCSI_TARGETS_LSI: u32 = 7;
+/// The adapter's own place among them.
 const SCSI_ADAPTER: u32 = 7;
 
 /// What a unit is on.
@@ -144,10 +146,18 @@ fn slot(lines: &Lines, device: &Device, bus: u32, unit: u32) -> Result<Slot, Lin
             })
         }
         _ => {
-            limit(
-                unit < SCSI_TARGETS && unit != SCSI_ADAPTER,
-                "a SCSI bus has targets 0 to 15 without 7, which is the adapter",
-            )?;
+            let model = lines.choice(&format!("scsi{bus}.virtualDev"));
+            let (targets, what) = match model.as_deref() {
+                Some("pvscsi") => (
+                    SCSI_TARGETS,
+                    "a pvscsi adapter has targets 0 to 15 without 7, which is itself",
+                ),
+                _ => (
+                    SCSI_TARGETS_LSI,
+                    "an LSI adapter has targets 0 to 6 here: take pvscsi for more",
+                ),
+            };
+            limit(unit < targets && unit != SCSI_ADAPTER, what)?;
             Ok(Slot {
                 cdrom: "scsi-cd",
                 disk: "scsi-hd",

@@ -331,6 +331,10 @@ fn an_impossible_line_is_an_error_that_names_it_and_what_may_stand_there() {
             "scsi0.virtualDev = \"pvscsi\"\nscsi0:7.fileName = \"x\"",
             "without 7",
         ),
+        (
+            "scsi0.virtualDev = \"lsilogic\"\nscsi0:8.fileName = \"x\"",
+            "0 to 6",
+        ),
         ("ide2:0.fileName = \"x\"", "ide2:0"),
         ("ide0:0.fileName = \"[ds] x.vmdk\"", "datastore"),
         (
