@@ -114,13 +114,13 @@ fn a_listener_may_come_late_and_come_back() {
 /// A disk of 1 MiB: a descriptor, and an extent that is the raw content.
 fn make_vmdk(folder: &std::path::Path, name: &str) {
     let extent = format!("{name}-flat.vmdk");
-    std::fs::write(folder.join(&extent), vec![0; 1 << 20]).unwrap();
+    std::fs::write(folder.join(&extent), vec![0; 1 << 20]).expect("an extent");
     let descriptor = format!(
         "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
          RW 2048 FLAT \"{extent}\" 0\nddb.adapterType = \"lsilogic\"\nddb.virtualHWVersion = \"13\"\n\
          ddb.geometry.cylinders = \"1\"\nddb.geometry.heads = \"64\"\nddb.geometry.sectors = \"32\"\n"
     );
-    std::fs::write(folder.join(format!("{name}.vmdk")), descriptor).unwrap();
+    std::fs::write(folder.join(format!("{name}.vmdk")), descriptor).expect("a descriptor");
 }
 
 #[test]

@@ -16,14 +16,12 @@
 //! A name that comes twice: VMware refuses the file. Here the last one counts, and
 //! [`VmxFile::problems`] tells.
 
+mod escape;
+
 use std::fmt;
 
-/// Digits of an escape, and what VMware writes.
-const HEXADECIMAL: &[u8; 16] = b"0123456789ABCDEF";
-/// What escapes.
-const ESCAPE: u8 = b'|';
-/// The one escape that a name may hold.
-const ESCAPED_BAR: &[u8] = b"|7C";
+use escape::{decode_name, encode_name, quote, unescape};
+
 /// Some editors put one in front.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -342,77 +340,6 @@ fn parse_entry(text: &[u8], skip: usize) -> Option<Entry> {
         value: unescape(text.get(value)?),
         place: start..end,
     })
-}
-
-fn decode_name(name: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((first, tail)) = rest.split_first() {
-        decoded.push(*first);
-        rest = rest
-            .strip_prefix(ESCAPED_BAR)
-            .filter(|_| *first == ESCAPE)
-            .unwrap_or(tail);
-    }
-    decoded
-}
-
-/// A bare `|`, as VMware writes it, but where that would be read as an escape.
-fn encode_name(name: &str) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        if rest.starts_with(ESCAPED_BAR) {
-            encoded.extend_from_slice(ESCAPED_BAR);
-        } else {
-            encoded.push(*first);
-        }
-        rest = tail;
-    }
-    encoded
-}
-
-fn unescape(value: &[u8]) -> Vec<u8> {
-    let digit = |byte: &u8| {
-        let value = char::from(*byte).to_digit(16)?;
-        u8::try_from(value).ok()
-    };
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value;
-    loop {
-        rest = match rest {
-            [] => return decoded,
-            [ESCAPE, high, low, tail @ ..] if digit(high).is_some() && digit(low).is_some() => {
-                let byte = digit(high).zip(digit(low)).map(|(h, l)| h << 4 | l);
-                decoded.extend(byte);
-                tail
-            }
-            [byte, tail @ ..] => {
-                decoded.push(*byte);
-                tail
-            }
-        };
-    }
-}
-
-/// The value in its quotes: the quote, the bar, and control characters but tab are escaped.
-fn quote(value: &[u8]) -> Vec<u8> {
-    let mut quoted = Vec::with_capacity(value.len() + 2);
-    quoted.push(b'"');
-    for byte in value {
-        match byte {
-            b'\t' => quoted.push(b'\t'),
-            b'"' | &ESCAPE | 0..=0x1F | 0x7F => {
-                quoted.push(ESCAPE);
-                for digit in [byte >> 4, byte & 0x0F] {
-                    quoted.extend(HEXADECIMAL.get(usize::from(digit)));
-                }
-            }
-            byte => quoted.push(*byte),
-        }
-    }
-    quoted.push(b'"');
-    quoted
 }
 
 #[cfg(test)]

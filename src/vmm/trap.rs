@@ -311,3 +311,6 @@ impl Traps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
