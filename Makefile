@@ -95,4 +95,4 @@ build/guest/%: tests/guest/%.c tests/guest/build.sh
 	@tests/guest/build.sh $< $@
 
 build/container.ext4 build/container.vmdk &: build/guest/hello iso-build/container-disk.sh
-	@$(step) "making the container's disk" iso-build/container-disk.sh build/guest/hello build/container.ext4 build/container.vmdk
+	@$(step) "making the container's disk" iso-build/container-disk.sh build/container.ext4 build/container.vmdk build/guest/hello

@@ -1,19 +1,22 @@
 #!/bin/sh
-# Makes the example container's disk, without being root: a user land of busybox and our own /hello
-# in an ext4 labelled containerfs, as a raw image and as a VMDK.
+# Makes the example container's disk, without being root: a user land of busybox and programs of our
+# own in an ext4 labelled containerfs, as a raw image and as a VMDK.
 #
-#   container-disk.sh HELLO OUT.ext4 OUT.vmdk
+#   container-disk.sh OUT.ext4 OUT.vmdk PROGRAM…      each PROGRAM, a static one, becomes /NAME
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
-hello=$1 ext4=$2 vmdk=$3
+ext4=$1 vmdk=$2
+shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 busybox=${BUSYBOX:-/bin/busybox}
 size=64M
 
-if readelf -l "$busybox" | grep -q INTERP; then
-    echo "$busybox is not static: the container has no libraries for it (Debian's package is busybox-static)" >&2
-    exit 1
-fi
+for program in "$busybox" "$@"; do
+    if readelf -l "$program" | grep -q INTERP; then
+        echo "$program is not static: the container has no libraries for it (Debian's busybox-static is)" >&2
+        exit 1
+    fi
+done
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -24,7 +27,7 @@ for folder in bin dev etc home proc root run sys tmp usr/bin usr/sbin var/log va
 done
 ln -s bin "$root/sbin"
 cp "$busybox" "$root/bin/busybox"
-cp "$hello" "$root/hello"
+[ $# -eq 0 ] || cp "$@" "$root/"
 for applet in $("$busybox" --list); do
     [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
 done
@@ -50,7 +53,8 @@ PRETTY_NAME="tether example container (busybox)"
 END
 mkdir "$root/home/user"
 find "$root" -type d -exec chmod 755 {} +
-chmod 755 "$root/bin/busybox" "$root/hello"
+find "$root" -type f -perm -u+x -exec chmod 755 {} +
+find "$root" -type f ! -perm -u+x -exec chmod 644 {} +
 chmod 1777 "$root/tmp" "$root/var/tmp"
 chmod 700 "$root/root"
 find "$root" -exec touch -h -d "@$("$here/epoch.sh")" {} +
