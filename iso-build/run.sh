@@ -31,6 +31,7 @@ esac
 
 # All that is started here ends with this script, by its process ID, however the script ends.
 started=()
+# shellcheck disable=SC2317 # the trap calls it
 end_all() {
     for pid in "${started[@]}"; do
         kill "$pid" 2>/dev/null || true
