@@ -96,3 +96,7 @@ build/guest/%: tests/guest/%.c tests/guest/build.sh
 
 build/container.ext4 build/container.vmdk &: build/guest/hello iso-build/container-disk.sh
 	@$(step) "making the container's disk" iso-build/container-disk.sh build/container.ext4 build/container.vmdk build/guest/hello
+
+# The tests' disk has programs more.
+build/test.ext4 build/test.vmdk &: build/guest/hello build/guest/orphans iso-build/container-disk.sh
+	@$(step) "making the tests' disk" iso-build/container-disk.sh build/test.ext4 build/test.vmdk build/guest/hello build/guest/orphans

@@ -8,5 +8,6 @@ export TETHER_REQUIRE_TOOLS=1
 
 tests/check.sh
 $step 'unit and integration tests' iso-build/cargo.sh test --locked
-make --no-print-directory build iso build/container.vmdk
+make --no-print-directory build iso build/test.vmdk
+$step 'containers in real machines' iso-build/cargo.sh test --locked --features vm-tests --test container -- --test-threads=2
 $step 'two builds are the same bytes' tests/reproducible.sh
