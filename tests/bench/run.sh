@@ -116,6 +116,7 @@ start_floor() {
     awk -v before="$before" 'NF == 3 { printf "%.3f\n", $1 - before }' "$bench/seen"
 }
 
+# shellcheck disable=SC2016 # awk's own fields
 rate='NF >= 2 { printf "%.3f\n", bytes / ($2 - $1) / 1e6 }'
 bulk_tether() {
     machine_folder tether build/bootstrap.iso
