@@ -8,6 +8,10 @@ CMD ?=
 PORT ?= 8080
 CARRIER ?= vmware
 
+ifeq ($(filter debian own,$(KERNEL)),)
+$(error KERNEL=$(KERNEL): expected debian or own)
+endif
+
 step := iso-build/step.sh
 kernel := build/cache/$(KERNEL)
 export CMD PORT CARRIER KERNEL
@@ -54,7 +58,7 @@ clean: ## remove what was built (not the kernels: build/cache)
 
 # What each verb needs from outside, as iso-build/packages.txt has it.
 packages-build := build small
-packages-iso := $(packages-build) iso
+packages-iso := $(packages-build) iso $(if $(filter own,$(KERNEL)),kernel)
 packages-run := $(packages-iso) run
 packages-test := $(packages-run) test
 packages-bench := $(packages-run) bench
@@ -78,6 +82,9 @@ build/cache/choice: FORCE
 
 build/cache/debian/version:
 	@$(step) "fetching Debian's kernel" initramfs/kernel-debian.sh build/cache/debian
+
+build/cache/own/version: initramfs/kernel.config
+	@$(step) 'building our kernel (10 minutes, once)' initramfs/kernel-own.sh build/cache/own
 
 build/vmlinuz: $(kernel)/version build/cache/choice
 	@cp $(kernel)/vmlinuz $@
