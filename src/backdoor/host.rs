@@ -5,17 +5,20 @@
 //! unit tests of the guest's half all drive [`Host::handle`].
 
 mod channel;
+mod instruction;
 mod rpci;
+mod strings;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Registers;
 use super::protocol::{
-    self, FLAG_COOKIE, HIGH_MESSAGE, MAGIC, PORT_HIGH, PORT_LOW, PROTOCOL_RPCI, PROTOCOL_TCLO,
+    self, ANSWER_PAYLOAD, ANSWER_SIZE, FLAG_COOKIE, MAGIC, PROTOCOL_RPCI, PROTOCOL_TCLO,
     UNSUPPORTED, command, halves, low_half, message, status, word,
 };
 use channel::{Channel, Cookie, Protocol};
+pub use instruction::Instruction;
 
 /// As many as a VMware host has.
 pub const CHANNELS: usize = 8;
@@ -27,10 +30,6 @@ pub const MESSAGE_LIMIT: usize = protocol::VALUE_LIMIT + 4 * 1024;
 const VERSION: u32 = 6;
 /// ECX of GETVERSION: a server product (ESX).
 const PRODUCT_ESX: u32 = 2;
-/// In the high half of EDX with a length to receive.
-const ANSWER_SIZE: u16 = 1;
-/// In the high half of EDX with four bytes received.
-const ANSWER_PAYLOAD: u16 = 2;
 
 /// Where the values live: a .vmx file, or a map.
 pub trait Store {
@@ -57,50 +56,6 @@ pub trait Memory {
     /// # Errors
     /// When not all of it is writable.
     fn write(&mut self, address: u64, bytes: &[u8]) -> std::io::Result<()>;
-}
-
-/// A backdoor instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// `in eax, dx`
-    Low,
-    /// `rep outsb`
-    HighOut,
-    /// `rep insb`
-    HighIn,
-}
-
-impl Instruction {
-    /// The longest of them: as many bytes at RIP are enough for [`Instruction::decode`].
-    pub const MAX_LENGTH: usize = 2;
-
-    const IN_EAX_DX: &[u8] = &[0xed];
-    const REP_OUTSB: &[u8] = &[0xf3, 0x6e];
-    const REP_INSB: &[u8] = &[0xf3, 0x6c];
-
-    /// The backdoor instruction that the bytes at RIP and the registers make, if they do.
-    pub fn decode(bytes: &[u8], registers: &Registers) -> Option<Instruction> {
-        if word(registers.rax) != MAGIC {
-            return None;
-        }
-        match registers.port() {
-            PORT_LOW if bytes.starts_with(Self::IN_EAX_DX) => Some(Self::Low),
-            PORT_HIGH if bytes.starts_with(Self::REP_OUTSB) => Some(Self::HighOut),
-            PORT_HIGH if bytes.starts_with(Self::REP_INSB) => Some(Self::HighIn),
-            _ => None,
-        }
-    }
-
-    /// Bytes to step over.
-    #[expect(clippy::len_without_is_empty, reason = "an instruction is never empty")]
-    pub fn len(self) -> u64 {
-        let bytes = match self {
-            Self::Low => Self::IN_EAX_DX,
-            Self::HighOut => Self::REP_OUTSB,
-            Self::HighIn => Self::REP_INSB,
-        };
-        bytes.len() as u64
-    }
 }
 
 /// The guest named memory that is not there; the instruction did nothing.
@@ -370,101 +325,6 @@ impl Host {
         status::SUCCESS
     }
 
-    fn high_out(
-        &mut self,
-        registers: &mut Registers,
-        memory: &mut dyn Memory,
-        store: &mut dyn Store,
-    ) -> Result<(), HostError> {
-        let length = registers.rcx;
-        let number = registers.channel();
-        let cookie = Cookie {
-            high: word(registers.rbp),
-            low: word(registers.rdi),
-        };
-        let Some(length_here) = self.string_length(registers, length) else {
-            return Ok(());
-        };
-        let offered = self.options.high_bandwidth;
-        let wanted = self
-            .channel(number, cookie)
-            .filter(|channel| offered && channel.wants(length_here));
-        let Some(channel) = wanted else {
-            registers.rbx = halves(0, HIGH_MESSAGE);
-            return Ok(());
-        };
-        let mut bytes = vec![0; length_here];
-        let address = registers.rsi;
-        memory
-            .read(address, &mut bytes)
-            .map_err(|source| HostError::Read {
-                address,
-                length,
-                source,
-            })?;
-        channel.append(&bytes);
-        self.deliver(number, store);
-        registers.rsi = address.wrapping_add(length);
-        registers.rcx = 0;
-        registers.rbx = halves(status::SUCCESS, HIGH_MESSAGE);
-        Ok(())
-    }
-
-    fn high_in(
-        &mut self,
-        registers: &mut Registers,
-        memory: &mut dyn Memory,
-    ) -> Result<(), HostError> {
-        let length = registers.rcx;
-        let cookie = Cookie {
-            high: word(registers.rsi),
-            low: word(registers.rbp),
-        };
-        let Some(length_here) = self.string_length(registers, length) else {
-            return Ok(());
-        };
-        let offered = self.options.high_bandwidth;
-        let waiting = self
-            .channel(registers.channel(), cookie)
-            .filter(|_| offered)
-            .and_then(|channel| channel.peek(length_here));
-        let Some(bytes) = waiting else {
-            registers.rbx = halves(0, HIGH_MESSAGE);
-            return Ok(());
-        };
-        let address = registers.rdi;
-        memory
-            .write(address, bytes)
-            .map_err(|source| HostError::Write {
-                address,
-                length,
-                source,
-            })?;
-        if let Some(channel) = self.channel(registers.channel(), cookie) {
-            channel.skip(length_here);
-        }
-        registers.rdi = address.wrapping_add(length);
-        registers.rcx = 0;
-        registers.rbx = halves(status::SUCCESS, HIGH_MESSAGE);
-        Ok(())
-    }
-
-    /// The length of a string instruction, when there is anything to do.
-    ///
-    /// A count of zero executes nothing on the processor either: the status that the guest put
-    /// into EBX itself stays.
-    fn string_length(&self, registers: &mut Registers, length: u64) -> Option<usize> {
-        if length == 0 {
-            return None;
-        }
-        let length = usize::try_from(length).ok();
-        if low_half(registers.rbx) != HIGH_MESSAGE || length.is_none() {
-            registers.rbx = halves(0, HIGH_MESSAGE);
-            return None;
-        }
-        length
-    }
-
     /// The status bit that offers the string instructions.
     fn offer(&self) -> u16 {
         if self.options.high_bandwidth {
@@ -523,3 +383,6 @@ fn little_endian(bytes: &[u8]) -> u32 {
         .rev()
         .fold(0, |word, byte| (word << 8) | u32::from(*byte))
 }
+
+#[cfg(test)]
+mod tests;

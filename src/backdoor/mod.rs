@@ -1,13 +1,28 @@
 //! The VMware backdoor RPC, both halves, pure: registers and bytes in, registers and bytes out.
 //!
-//! [`protocol`] holds the numbers both halves agree on, [`host`] answers as a VMware host does.
+//! | file | duty |
+//! |---|---|
+//! | [`protocol`] | the numbers both halves agree on |
+//! | [`detect`] | whether this machine has a backdoor at all |
+//! | [`channel`] | the guest's end of one channel: a message out, a message in |
+//! | [`rpci`] | the guest's requests over it: `info-get`, `info-set`, `log`; lost channels repaired |
+//! | [`host`] | the host's half, as a VMware host plays it |
 
+pub mod channel;
+pub mod detect;
 pub mod host;
 pub mod protocol;
+pub mod rpci;
+
+#[cfg(test)]
+pub(crate) mod loopback;
 
 /// The general registers around one port instruction. Values are 32 bits wide on the wire; buffer
 /// addresses in `rsi` / `rdi` take 64.
+///
+/// The layout is fixed for the assembly of `sys::port`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Registers {
     /// Magic in, result out.
     pub rax: u64,

@@ -64,6 +64,14 @@ pub mod status {
     pub const HIGH_BANDWIDTH: u16 = 0x80;
 }
 
+/// In the high half of EDX of [`message::RECV_SIZE`]'s answer: EBX is a length.
+pub const ANSWER_SIZE: u16 = 1;
+/// In the high half of EDX of [`message::RECV_PAYLOAD`]'s answer: EBX is four bytes.
+pub const ANSWER_PAYLOAD: u16 = 2;
+
+/// Bytes that one low-bandwidth payload call carries.
+pub const WORD: usize = 4;
+
 /// EBX of [`message::OPEN`]: guest to host.
 pub const PROTOCOL_RPCI: u32 = 0x4943_5052;
 /// EBX of [`message::OPEN`]: host to guest, polled.

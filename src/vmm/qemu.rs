@@ -59,6 +59,8 @@ pub struct Firmware {
 pub struct Wiring {
     /// A listening socket that QEMU's gdb stub connects to; the machine then waits for it.
     pub gdb: Option<PathBuf>,
+    /// A listening socket that QEMU's monitor connects to.
+    pub monitor: Option<PathBuf>,
     /// Where the console goes instead of where the .vmx says.
     pub console: Option<Console>,
     /// More arguments, as they are.
@@ -130,11 +132,13 @@ pub fn plan(
     network::add(&mut plan, &lines, &order)?;
     serial::add(&mut plan, &lines, wiring.console.as_ref())?;
     ignored(&mut plan, &lines)?;
-    if let Some(socket) = &wiring.gdb {
-        let chardev = Options::of("socket")
-            .with("id", "gdb")
-            .with("path", socket.as_os_str());
-        plan.option("-chardev", chardev);
+    let socket = |id, path| Options::of("socket").with("id", id).with("path", path);
+    if let Some(path) = &wiring.monitor {
+        plan.option("-chardev", socket("monitor", path));
+        plan.pair("-mon", "chardev=monitor,mode=control");
+    }
+    if let Some(path) = &wiring.gdb {
+        plan.option("-chardev", socket("gdb", path));
         plan.pair("-gdb", "chardev:gdb");
         plan.flag("-S");
     }

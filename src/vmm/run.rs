@@ -4,6 +4,7 @@
 //! instructions → QEMU, held before its first instruction → answers until it ends → the file saved.
 
 mod host;
+mod streams;
 mod supervise;
 
 use std::ffi::OsString;
@@ -41,7 +42,7 @@ pub struct Options {
     #[arg(long)]
     pub no_hb: bool,
     /// End the virtual machine after so long, and exit with 124
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", overrides_with = "timeout")]
     pub timeout: Option<f64>,
     /// Where the console (serial1) goes instead: a file, or - for standard output
     #[arg(long, value_name = "FILE|-")]
@@ -49,7 +50,7 @@ pub struct Options {
     /// Say on stderr how many backdoor instructions were answered
     #[arg(long)]
     pub count: bool,
-    /// Print QEMU's command line, without the backdoor's own socket, and start nothing
+    /// Print QEMU's command line, without our own sockets, and start nothing
     #[arg(long)]
     pub dry_run: bool,
     /// An argument more for QEMU (repeat it for each)
@@ -153,8 +154,8 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         environment.kvm = false;
         planned = plan(&options.file, &environment, &wiring)?;
     }
-    let mut store = VmxStore::open(&options.file)?;
-    store.note(&match &agent {
+    let store = VmxStore::open(&options.file)?;
+    store.log().note(&match &agent {
         Some(agent) => format!(
             "power on; the backdoor is answered at {addresses} instructions of {}",
             agent.source
@@ -218,6 +219,7 @@ fn wiring(options: &Options, sockets: Option<&Path>) -> Wiring {
         gdb: sockets
             .filter(|_| !options.no_backdoor)
             .map(|sockets| sockets.join("gdb")),
+        monitor: sockets.map(|sockets| sockets.join("monitor")),
         console,
         extra: options.qemu_arguments.clone(),
     }

@@ -1,18 +1,16 @@
-//! The guest's keys and the host's log, kept where VMware keeps them: in the .vmx file, and in
-//! `vmware.log` beside it.
+//! The guest's keys, kept where VMware keeps them: in the .vmx file.
 //!
 //! What the guest sets is on disk soon ([`SAVE_DELAY`]) and at the latest when the virtual machine
-//! ends. A key whose value is empty is one that the guest does not find. What somebody else puts into the file meanwhile (`vmx set`) the guest reads from then on,
+//! ends; what it sets to nothing is taken out. What somebody else puts into the file meanwhile (`vmx set`) the guest reads from then on,
 //! and it is not overwritten: a save changes the keys that the guest has set and nothing else.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::file::VmxFile;
+use super::file::{NameError, VmxFile};
+use super::log::{Log, LogError};
 use super::on_disk::{self, DiskError, Stamp};
 use crate::backdoor::host::Store;
 
@@ -27,14 +25,11 @@ const SIZE_LIMIT_KEY: &str = "tools.setInfo.sizeLimit";
 /// Switches `info-set` off.
 const DISABLE_KEY: &str = "isolation.tools.setInfo.disable";
 
-/// The log beside the .vmx file.
-pub const LOG_NAME: &str = "vmware.log";
-
 /// A .vmx file and its log as the guest's key store.
 #[derive(Debug)]
 pub struct VmxStore {
     path: PathBuf,
-    log: File,
+    log: Log,
     held: RefCell<Held>,
     changes: BTreeMap<String, Vec<u8>>,
     save_at: Option<Instant>,
@@ -54,13 +49,8 @@ pub enum StoreError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The log.
-    #[error("opening the log {}", path.display())]
-    Log {
-        /// The log.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 impl VmxStore {
@@ -74,15 +64,7 @@ impl VmxStore {
             path: path.to_owned(),
             source,
         })?;
-        let log_path = path.with_file_name(LOG_NAME);
-        let log = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&log_path)
-            .map_err(|source| StoreError::Log {
-                path: log_path,
-                source,
-            })?;
+        let log = Log::beside(&path)?;
         Ok(VmxStore {
             path,
             log,
@@ -113,34 +95,9 @@ impl VmxStore {
         Ok(())
     }
 
-    /// A line for the log, of the host's own.
-    pub fn note(&mut self, text: &str) {
-        self.write_log("vmx", text.as_bytes());
-    }
-
-    /// Appends to the log, one line a line of `text`. A log that cannot be written must not stop
-    /// the virtual machine: it is said on stderr.
-    fn write_log(&mut self, source: &str, text: &[u8]) {
-        let time = jiff::Timestamp::now();
-        let mut lines = Vec::new();
-        for line in text.trim_ascii_end().split(|byte| *byte == b'\n') {
-            lines.extend_from_slice(format!("{time:.3}| {source}| I125: ").as_bytes());
-            // A guest must not be able to write what a terminal obeys.
-            for byte in line {
-                match byte {
-                    b'\t' => lines.push(b' '),
-                    0..=0x1F | 0x7F => lines.extend_from_slice(format!("|{byte:02X}").as_bytes()),
-                    byte => lines.push(*byte),
-                }
-            }
-            lines.push(b'\n');
-        }
-        if let Err(error) = self.log.write_all(&lines) {
-            eprintln!(
-                "vmx: writing {}: {error}",
-                self.path.with_file_name(LOG_NAME).display()
-            );
-        }
+    /// The log beside the file.
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Reads the file again when somebody has changed it.
@@ -160,17 +117,24 @@ impl VmxStore {
 fn apply(file: &mut VmxFile, changes: &BTreeMap<String, Vec<u8>>) -> Result<bool, DiskError> {
     let mut changed = false;
     for (key, value) in changes {
-        changed |= file.set(key, value)?;
+        changed |= change(file, key, value)?;
     }
     Ok(changed)
+}
+
+/// One `info-set`: an empty value clears.
+fn change(file: &mut VmxFile, key: &str, value: &[u8]) -> Result<bool, NameError> {
+    if value.is_empty() {
+        Ok(file.remove(key))
+    } else {
+        file.set(key, value)
+    }
 }
 
 impl Store for VmxStore {
     fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.refresh();
-        let held = self.held.borrow();
-        let value = held.file.get(key).filter(|value| !value.is_empty());
-        value.map(<[u8]>::to_vec)
+        self.held.borrow().file.get(key).map(<[u8]>::to_vec)
     }
 
     fn set(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
@@ -186,7 +150,7 @@ impl Store for VmxStore {
             .and_then(|limit| limit.trim().parse().ok())
             .unwrap_or(DEFAULT_SIZE_LIMIT);
         let mut file = held.file.clone();
-        let changed = file.set(key, value).map_err(|error| error.to_string())?;
+        let changed = change(&mut file, key, value).map_err(|error| error.to_string())?;
         if !changed {
             return Ok(());
         }
@@ -203,7 +167,7 @@ impl Store for VmxStore {
     }
 
     fn log(&mut self, text: &[u8]) {
-        self.write_log("vcpu-0", &[b"Guest: ", text].concat());
+        self.log.guest(text);
     }
 }
 
@@ -258,14 +222,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_key_is_not_found_and_stands_empty_in_the_file() {
-        let (_folder, path, mut store) = store("guestinfo.a = \"1\"\n");
+    fn what_the_guest_sets_to_nothing_is_taken_out() {
+        let (_folder, path, mut store) = store("guestinfo.a = \"1\"\nguestinfo.b = \"\"\n");
+        assert_eq!(store.get("guestinfo.b"), Some(Vec::new()));
         store.set("guestinfo.a", b"").unwrap();
         assert_eq!(store.get("guestinfo.a"), None);
         store.save().unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
-            "guestinfo.a = \"\"\n"
+            "guestinfo.b = \"\"\n"
         );
     }
 
@@ -282,20 +247,5 @@ mod tests {
     fn a_file_that_forbids_setting_is_obeyed() {
         let (_folder, _path, mut store) = store("isolation.tools.setInfo.disable = \"TRUE\"\n");
         assert!(store.set("guestinfo.a", b"x").is_err());
-    }
-
-    #[test]
-    fn the_log_has_a_line_a_line_with_its_time_and_no_control_characters() {
-        let (folder, _path, mut store) = store("");
-        store.log(b"one\n\x1b[2Jtwo\n");
-        store.note("done");
-        let log = std::fs::read_to_string(folder.path().join(LOG_NAME)).unwrap();
-        let lines: Vec<&str> = log.lines().collect();
-        assert_eq!(lines.len(), 3);
-        assert!(lines[0].ends_with("Z| vcpu-0| I125: Guest: one"), "{log}");
-        assert!(lines[1].ends_with("| vcpu-0| I125: |1B[2Jtwo"), "{log}");
-        assert!(lines[2].ends_with("| vmx| I125: done"), "{log}");
-        let time = lines[0].split('|').next().unwrap();
-        assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
     }
 }

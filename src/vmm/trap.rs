@@ -6,6 +6,8 @@
 //! loader and the kernel's decompressor: then the breakpoint is taken away for one step.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::gdb::{GeneralSet, Reply, Request, SIGNAL_INTERRUPT, SIGNAL_QUIT, SIGNAL_TRAP, Thread};
@@ -105,10 +107,14 @@ pub struct Traps {
     /// The processor that the stub's registers are of.
     selected: Option<Thread>,
     statistics: Statistics,
+    /// The machine's resets so far, as the monitor counts them, and as we have heeded them.
+    resets: Arc<AtomicU32>,
+    heeded: u32,
 }
 
 impl Traps {
-    /// Takes over a machine that QEMU holds before its first instruction (`-S`).
+    /// Takes over a machine that QEMU holds before its first instruction (`-S`). `resets` is raised
+    /// by one each time that it starts anew.
     ///
     /// # Errors
     /// When a breakpoint cannot be set.
@@ -116,6 +122,7 @@ impl Traps {
         socket: std::os::unix::net::UnixStream,
         addresses: BTreeSet<u64>,
         options: Options,
+        resets: Arc<AtomicU32>,
     ) -> Result<Traps, TrapError> {
         let mut stub = Stub::new(socket);
         for address in &addresses {
@@ -132,6 +139,8 @@ impl Traps {
             addresses,
             selected: None,
             statistics: Statistics::default(),
+            heeded: resets.load(Ordering::Relaxed),
+            resets,
         })
     }
 
@@ -172,7 +181,9 @@ impl Traps {
             SIGNAL_TRAP => return self.trapped(stop, store),
             // Somebody at QEMU's own monitor: it goes on from there.
             SIGNAL_INTERRUPT => {
-                store.note("the virtual machine was paused from QEMU's monitor");
+                store
+                    .log()
+                    .note("the virtual machine was paused from QEMU's monitor");
                 return Ok(());
             }
             // Powered off: the end of the connection follows.
@@ -236,6 +247,7 @@ impl Traps {
             Instruction::HighIn => &mut self.statistics.high_in,
         };
         *count += 1;
+        self.heed_resets();
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.host.set_time(time.ok());
         let outcome = self
@@ -244,8 +256,19 @@ impl Traps {
         if let Err(error) = outcome {
             // A processor would fault and come again with the page in place; a debugger cannot
             // make the guest do that. Told that it failed, the guest may take the other bandwidth.
-            store.note(&super::chain(&error));
+            store.log().note(&super::chain(&error));
             registers.rbx = halves(0, HIGH_MESSAGE);
+        }
+    }
+
+    /// A guest that was reset has closed nothing, and does not know its channels any more.
+    fn heed_resets(&mut self) {
+        let resets = self.resets.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.heeded, resets) != resets {
+            let open: Vec<u16> = self.host.open_channels().collect();
+            for channel in open {
+                self.host.close(channel);
+            }
         }
     }
 

@@ -1,10 +1,7 @@
 //! One channel on the host: what the guest is sending, and what waits for it.
 
 use super::little_endian;
-use crate::backdoor::protocol::word;
-
-/// Bytes that one low-bandwidth call carries.
-const WORD: usize = 4;
+use crate::backdoor::protocol::{WORD, word};
 
 /// Which way a channel's requests go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,14 +94,19 @@ fn an_empty_file_is_a_machine_without_devices() {
 fn the_gdb_stub_holds_the_machine_until_we_are_there() {
     let wiring = Wiring {
         gdb: Some("/run/a,b/gdb".into()),
+        monitor: Some("/run/a,b/monitor".into()),
         console: None,
         extra: vec!["-trace".into(), "x".into()],
     };
     let plan = plan_of(b"", &Environment::default(), &wiring).unwrap();
     assert_eq!(
         options(&plan, "-chardev"),
-        ["socket,id=gdb,path=/run/a,,b/gdb"]
+        [
+            "socket,id=monitor,path=/run/a,,b/monitor",
+            "socket,id=gdb,path=/run/a,,b/gdb"
+        ]
     );
+    assert_eq!(options(&plan, "-mon"), ["chardev=monitor,mode=control"]);
     assert_eq!(options(&plan, "-gdb"), ["chardev:gdb"]);
     assert!(plan.arguments.contains(&"-S".into()));
     assert_eq!(plan.arguments.last(), Some(&"x".into()));

@@ -9,16 +9,17 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::process::{Child, ChildStderr};
+use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::RunError;
+use super::{RunError, streams};
 use crate::backdoor::host;
 use crate::sys::child::die_with_parent;
 use crate::vmm::on_disk::DiskError;
@@ -29,9 +30,6 @@ use crate::vmm::trap::{Statistics, TrapError, Traps};
 
 /// QEMU gets so long to close its disks after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
-/// Bytes of QEMU's stderr that are kept for the log and the error.
-const STDERR_LIMIT: usize = 16 * 1024;
-
 /// A machine to run.
 pub(super) struct Machine {
     pub(super) program: OsString,
@@ -132,14 +130,32 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
         _ => None,
     };
     let mut signals = Signals::new().map_err(host_error("catching signals"))?;
+    let log = store.log().clone();
+    let monitor = machine.wiring.monitor.as_deref().map(listen).transpose()?;
     let mut child = start(&machine)?;
     let (alive, gone) = watch::channel(());
+    let resets = Arc::new(AtomicU32::new(0));
+    let monitor = monitor.map(|listener| {
+        tokio::spawn(streams::follow(
+            listener,
+            Arc::clone(&resets),
+            log.clone(),
+            gone.clone(),
+        ))
+    });
     let stderr = child
         .stderr
         .take()
-        .map(|stderr| tokio::spawn(relay(stderr)));
-    let console = console.map(|listener| tokio::spawn(to_stdout(listener, gone.clone())));
-    let mut answering = tokio::spawn(answer(gdb, machine.addresses, machine.host, store, gone));
+        .map(|stderr| tokio::spawn(streams::relay(stderr, log)));
+    let console = console.map(|listener| tokio::spawn(streams::to_stdout(listener, gone.clone())));
+    let mut answering = tokio::spawn(answer(
+        gdb,
+        machine.addresses,
+        machine.host,
+        store,
+        resets,
+        gone,
+    ));
     let deadline = after(machine.timeout);
     tokio::pin!(deadline);
 
@@ -169,25 +185,23 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
         Some(answered) => answered,
         None => answering.await.map_err(panicked)?,
     };
-    let said = join(stderr).await?.unwrap_or_default();
+    join(monitor).await?;
+    join(stderr).await?;
     join(console)
         .await?
         .transpose()
         .map_err(host_error("copying the console to standard output"))?;
-    finish(ending, answered, &said)
+    finish(ending, answered)
 }
 
 /// Writes the last lines of the log and saves the store, however it has ended.
-fn finish(ending: Ending, answered: Answered, said: &[u8]) -> Result<(End, Statistics), RunError> {
+fn finish(ending: Ending, answered: Answered) -> Result<(End, Statistics), RunError> {
     let Answered {
         mut store,
         statistics,
         outcome,
     } = answered;
-    if !said.is_empty() {
-        store.note(&format!("QEMU: {}", String::from_utf8_lossy(said)));
-    }
-    store.note(&statistics.to_string());
+    store.log().note(&statistics.to_string());
     let end = match ending {
         Ending::Itself(status) if status.success() => {
             outcome.map(|()| End::PoweredOff).map_err(RunError::Trap)
@@ -196,7 +210,7 @@ fn finish(ending: Ending, answered: Answered, said: &[u8]) -> Result<(End, Stati
         Ending::Ours(end) => Ok(end),
         Ending::Backdoor => outcome.map(|()| End::PoweredOff).map_err(RunError::Trap),
     };
-    store.note(&match &end {
+    store.log().note(&match &end {
         Ok(end) => format!("power off: {end}"),
         Err(error) => format!("power off: {}", crate::vmm::chain(error)),
     });
@@ -268,6 +282,7 @@ async fn answer(
     addresses: Option<BTreeSet<u64>>,
     options: host::Options,
     store: VmxStore,
+    resets: Arc<AtomicU32>,
     mut gone: watch::Receiver<()>,
 ) -> Answered {
     let nothing = |store, outcome| Answered {
@@ -294,7 +309,8 @@ async fn answer(
         Err(error) => return nothing(store, Err(StubError::Socket(error).into())),
     };
     let addresses = addresses.unwrap_or_default();
-    let thread = tokio::task::spawn_blocking(move || traps(socket, addresses, options, store));
+    let thread =
+        tokio::task::spawn_blocking(move || traps(socket, addresses, options, store, resets));
     match thread.await {
         Ok(answered) => answered,
         // There is no store to go on with.
@@ -307,10 +323,11 @@ fn traps(
     addresses: BTreeSet<u64>,
     options: host::Options,
     mut store: VmxStore,
+    resets: Arc<AtomicU32>,
 ) -> Answered {
     let unsaved = |error: DiskError| eprintln!("vmx: {}", crate::vmm::chain(&error));
     let mut statistics = Statistics::default();
-    let outcome = Traps::set(socket, addresses, options).and_then(|mut traps| {
+    let outcome = Traps::set(socket, addresses, options, resets).and_then(|mut traps| {
         let outcome = traps.run(&mut store, unsaved);
         statistics = traps.statistics();
         outcome
@@ -324,34 +341,4 @@ fn traps(
             other => other,
         },
     }
-}
-
-/// Shows what QEMU says as it says it; the last of it comes back.
-async fn relay(mut stderr: ChildStderr) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut bytes = [0; 1024];
-    loop {
-        match stderr.read(&mut bytes).await {
-            Ok(0) | Err(_) => return kept,
-            Ok(length) => {
-                let read = bytes.get(..length).unwrap_or_default();
-                eprint!("{}", String::from_utf8_lossy(read));
-                kept.extend_from_slice(read);
-                let excess = kept.len().saturating_sub(STDERR_LIMIT);
-                kept.drain(..excess);
-            }
-        }
-    }
-}
-
-/// Copies the console until QEMU closes it.
-async fn to_stdout(listener: UnixListener, mut gone: watch::Receiver<()>) -> io::Result<()> {
-    let (mut console, _) = tokio::select! {
-        biased;
-        accepted = listener.accept() => accepted?,
-        _ = gone.changed() => return Ok(()),
-    };
-    let mut stdout = tokio::io::stdout();
-    tokio::io::copy(&mut console, &mut stdout).await?;
-    stdout.flush().await
 }
