@@ -49,6 +49,7 @@ pub fn run() -> ! {
         log::error!("blocking signals: {error}");
     }
     steps.take("early mounts", early_mounts::mount_all);
+    protect_from_want_of_memory();
     steps.take("console", console::open);
     steps.take("modules", modules::load_all);
     let mut machine = match steps.take("event loop", || Machine::new(Host::default())) {
@@ -60,6 +61,14 @@ pub fn run() -> ! {
         Err(error) => give_reason(&mut machine, &error.to_string()),
     };
     stop::run(&mut machine, &reason)
+}
+
+/// The kernel's out-of-memory killer spares PID 1 by itself; this is for its helpers, which inherit
+/// it. The sessions give it up (`sys::spawn`).
+fn protect_from_want_of_memory() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
+        log::warn!("oom_score_adj: {error}");
+    }
 }
 
 /// From the configuration to the running sessions.
@@ -153,8 +162,10 @@ fn serve(machine: &mut Machine) -> String {
 
 /// A failure before the sessions: told to everybody who may listen.
 fn give_reason(machine: &mut Machine, reason: &str) -> String {
+    // One problem a line is how a configuration's are told; a log and a key are one line each.
+    let reason = reason.lines().collect::<Vec<_>>().join("; ");
     log::error!("{reason}");
     machine.host.log(&format!("tether: {reason}"));
-    machine.fail_primary(reason);
-    reason.to_owned()
+    machine.fail_primary(&reason);
+    reason
 }

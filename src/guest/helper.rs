@@ -54,15 +54,26 @@ impl Machine {
                 Some(End::Exited { code: 0 }) => Ok(()),
                 Some(End::Exited { code }) => Err(HelperError::Refused(code)),
                 Some(End::Signaled { signal, .. }) => Err(HelperError::Killed(signal)),
-                None if now() >= deadline => Err(HelperError::Limit(limit)),
+                None if now() >= deadline => {
+                    give_up(pid);
+                    Err(HelperError::Limit(limit))
+                }
                 None => {
                     self.turn(Some(deadline));
                     continue;
                 }
             };
-            // One that never comes back is reaped as an orphan, should it end after all.
             self.helpers.retain(|(helper, _)| *helper != pid);
             return result;
         }
+    }
+}
+
+/// It may be where not even SIGKILL reaches it. It is reaped as an orphan, should it end after all.
+fn give_up(pid: i32) {
+    let killed = rustix::process::Pid::from_raw(pid)
+        .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+    if let Some(Err(error)) = killed {
+        log::warn!("killing helper process {pid}: {error}");
     }
 }
