@@ -1,2 +1,20 @@
 //! The only room with `unsafe`: thin owners of descriptors, instructions and system calls. No policy.
 #![allow(unsafe_code)]
+
+#[cfg(feature = "appliance")]
+pub mod child;
+pub mod cpuid;
+pub mod fork;
+pub mod inside;
+pub mod port;
+pub mod power;
+pub mod pty;
+pub mod random;
+pub mod reap;
+#[cfg(feature = "guest")]
+pub mod serial;
+pub mod signals;
+pub mod spawn;
+#[cfg(feature = "appliance")]
+pub mod trace;
+pub mod uevent;
