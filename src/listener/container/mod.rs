@@ -269,18 +269,18 @@ impl Inner {
                 exit.shown = true;
                 exit.missing = *missing;
             }
-            if session.primary {
-                self.record.state = State::Exited;
-                self.record.finished_ns = Some(now_ns);
-            }
         }
         let unfinished = matches!(self.record.state, State::Created | State::Running);
-        let lost = gone && unfinished;
-        if lost {
-            self.record.state = State::Lost;
+        let end = match self.record.exit() {
+            Some(_) => Some(State::Exited),
+            None => gone.then_some(State::Lost),
+        };
+        let ended = end.filter(|_| unfinished);
+        if let Some(state) = ended {
+            self.record.state = state;
             self.record.finished_ns = Some(now_ns);
         }
-        lost || !waiting.is_empty()
+        ended.is_some() || !waiting.is_empty()
     }
 
     /// Writes the record. A failure is told and kept as trouble: what it holds can be told by the
