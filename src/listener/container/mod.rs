@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 
 use self::outgoing::Outgoing;
 use self::stdin::Stdin;
-use super::store::state::{ContainerRecord, State, StateError, StoredExit};
-use super::store::{Log, LogError, Positions, Reader};
+use super::store::state::{ContainerRecord, State, StoredExit};
+use super::store::{Log, LogError, Positions, Reader, StateError};
 use crate::link::{Channel, Stream};
 
 pub use clients::{ClientError, Condition, Outcome, RunWatch};
