@@ -58,8 +58,8 @@ pub struct Run {
     pub epoch: u64,
     /// Control messages of this boot that are in this file.
     pub messages: u64,
-    /// Sessions by channel.
-    pub sessions: BTreeMap<u16, SessionRecord>,
+    /// Sessions by channel. Boxed: a map makes room for eleven, and most VMs have one.
+    pub sessions: BTreeMap<u16, Box<SessionRecord>>,
     /// Last step of boot or stop that the guest told.
     pub stage: Option<Stage>,
     /// The guest's last word, when it had one.
@@ -220,7 +220,7 @@ impl ContainerRecord {
         let mut sessions = self.run.sessions.iter();
         sessions
             .find(|(_, s)| s.primary)
-            .map(|(c, s)| (Channel(*c), s))
+            .map(|(c, s)| (Channel(*c), &**s))
     }
 
     /// The container's exit, once it may be seen.
