@@ -2,6 +2,27 @@
 //!
 //! [`model`] is the only vocabulary past this room: no string key exists beyond it.
 //! [`guestinfo`] reads and writes both generations of the original system's keys, [`json`] the
-//! JSON document of plain QEMU machines.
+//! JSON document of plain QEMU machines; [`from_document`] tells the two apart in a file.
+//! Whatever the form, [`validate`] holds the rules, and all that is wrong is said at once
+//! ([`Errors`]), each by the name it has where it was read: a guestinfo key, or a JSON path.
+//!
+//! This room never opens a file, a socket or a port: [`guestinfo::Keys`] is how the caller
+//! fetches a key, and documents come as bytes.
 
+mod document;
+mod error;
+mod field;
+pub mod guestinfo;
+pub mod json;
 pub mod model;
+mod mount_source;
+pub mod signal;
+mod validate;
+
+pub use document::from_document;
+pub use error::{Errors, Problem, Shown};
+pub use mount_source::{MountSource, MountSourceError};
+pub use validate::validate;
+
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,9 @@ pub struct ContainerVm {
     pub imageid: String,
     /// Diagnostics level: 0 quiet, 1 informative, 2 and up debug.
     pub debug: u32,
-    /// The original's private key of the appliance, PEM. Never printed.
-    #[serde(skip_serializing_if = "Secret::is_empty")]
+    /// The original's private key of the appliance, PEM. Read from a document (base64), never
+    /// written into one.
+    #[serde(skip_serializing)]
     pub key: Secret,
     /// Sessions by ID. The one whose ID is the container's own is the primary session: its end
     /// is the end of the VM.
@@ -75,7 +76,9 @@ pub struct Session {
     pub env: Vec<String>,
     /// Working directory; empty: `/`.
     pub dir: String,
-    /// A client may attach to its streams.
+    /// A client may attach to its streams. In a document: true unless said otherwise, as with
+    /// docker; in guestinfo: false, as with the original.
+    #[serde(default = "attach_by_default")]
     pub attach: bool,
     /// stdin stays open for clients; false: the process reads its end at once.
     pub openstdin: bool,
@@ -93,6 +96,10 @@ pub struct Session {
     pub group: String,
     /// Signal that asks it to stop; empty: SIGTERM.
     pub stop_signal: String,
+}
+
+const fn attach_by_default() -> bool {
+    true
 }
 
 impl Default for Session {
@@ -123,7 +130,7 @@ impl fmt::Debug for Session {
         let names: Vec<&str> = self
             .env
             .iter()
-            .map(|e| e.split_once('=').map_or(e.as_str(), |(name, _)| name))
+            .map(|e| e.split_once('=').map_or("?", |(name, _)| name))
             .collect();
         f.debug_struct("Session")
             .field("id", &self.id)
@@ -141,11 +148,12 @@ impl fmt::Debug for Session {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Mount {
-    /// Where it comes from: `label://NAME`, `nfs://HOST/PATH?uid=…`, `tmpfs://`.
+    /// Where it comes from: `label://NAME`, `nfs://HOST/PATH?uid=…`, `tmpfs://`; parses as a
+    /// [`MountSource`](super::MountSource).
     pub source: String,
     /// Absolute path in the container.
     pub dest: String,
-    /// `rw`, `ro`, or mount options joined by commas.
+    /// `rw`, `ro`, or mount options joined by commas; empty: `rw`.
     pub mode: String,
     /// What the volume is filled with at its first mount (1.x).
     pub copymode: CopyMode,
@@ -157,11 +165,40 @@ pub struct Mount {
 pub enum CopyMode {
     /// Not said: as `Never`.
     #[default]
-    Unset,
+    Unset = 0,
     /// The volume stays as it is.
-    Never,
+    Never = 1,
     /// An empty volume gets the image's files below its destination.
-    New,
+    New = 2,
+}
+
+impl CopyMode {
+    /// Names in a document, in the order of the numbers.
+    const NAMES: [(&str, Self); 3] = [
+        ("unset", Self::Unset),
+        ("never", Self::Never),
+        ("new", Self::New),
+    ];
+
+    /// By its name in a document.
+    pub fn from_name(name: &str) -> Option<Self> {
+        by_name(&Self::NAMES, name)
+    }
+
+    /// By the original's number.
+    pub fn from_number(number: usize) -> Option<Self> {
+        Self::NAMES.get(number).map(|(_, mode)| *mode)
+    }
+
+    /// The original's number.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+fn by_name<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
+    let known = names.iter().find(|(known, _)| *known == name);
+    known.map(|(_, value)| *value)
 }
 
 /// An address with its prefix length, `172.16.0.2/16`.
@@ -177,19 +214,46 @@ pub struct IpNet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TrustLevel {
-    /// 0: not said.
+    /// Not said.
     #[default]
-    Unspecified,
-    /// 1: only published ports accept connections.
-    Published,
-    /// 2: everything is accepted.
-    Open,
-    /// 3: nothing in or out.
-    Closed,
-    /// 4: only connections that the container opens.
-    Outbound,
-    /// 5: only the network's own members.
-    Peers,
+    Unspecified = 0,
+    /// Only published ports accept connections.
+    Published = 1,
+    /// Everything is accepted.
+    Open = 2,
+    /// Nothing in or out.
+    Closed = 3,
+    /// Only connections that the container opens.
+    Outbound = 4,
+    /// Only the network's own members.
+    Peers = 5,
+}
+
+impl TrustLevel {
+    /// Names in a document, in the order of the numbers.
+    const NAMES: [(&str, Self); 6] = [
+        ("unspecified", Self::Unspecified),
+        ("published", Self::Published),
+        ("open", Self::Open),
+        ("closed", Self::Closed),
+        ("outbound", Self::Outbound),
+        ("peers", Self::Peers),
+    ];
+
+    /// By its name in a document.
+    pub fn from_name(name: &str) -> Option<Self> {
+        by_name(&Self::NAMES, name)
+    }
+
+    /// By the original's number.
+    pub fn from_number(number: usize) -> Option<Self> {
+        Self::NAMES.get(number).map(|(_, level)| *level)
+    }
+
+    /// The original's number.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
 }
 
 /// A network endpoint: one vNIC.
@@ -247,6 +311,13 @@ impl Default for LinkConfig {
 pub struct Secret(pub Vec<u8>);
 
 impl Secret {
+    /// From its text form in a document; None when that is no base64.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+        bytes.ok().map(Self)
+    }
+
     /// True when there is nothing to hide.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -259,20 +330,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("<{} secret bytes>", self.0.len()))
-    }
-}
-
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use base64::Engine as _;
         let text = String::deserialize(deserializer)?;
-        base64::engine::general_purpose::STANDARD
-            .decode(text.as_bytes())
-            .map(Secret)
-            .map_err(|_| serde::de::Error::custom("expected base64"))
+        Self::from_base64(&text).ok_or_else(|| serde::de::Error::custom("expected base64"))
     }
 }
 
@@ -314,5 +375,42 @@ impl<'de> Deserialize<'de> for IpNet {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_keys_nor_the_environment_s_values() {
+        let session = Session {
+            env: vec!["TOKEN=hunter2".into(), "hunter3".into()],
+            ..Session::default()
+        };
+        let vm = ContainerVm {
+            key: Secret(b"hunter4".to_vec()),
+            sessions: BTreeMap::from([("a1".to_owned(), session)]),
+            ..ContainerVm::default()
+        };
+        let shown = format!("{vm:?}");
+        assert!(shown.contains("TOKEN"), "{shown}");
+        assert!(!shown.contains("hunter"), "{shown}");
+    }
+
+    #[test]
+    fn numbers_and_names_of_the_original_are_one_to_one() {
+        for (number, (name, level)) in TrustLevel::NAMES.into_iter().enumerate() {
+            assert_eq!(TrustLevel::from_number(number), Some(level));
+            assert_eq!(usize::from(level.number()), number);
+            assert_eq!(serde_json::to_value(level).unwrap(), name);
+        }
+        for (number, (name, mode)) in CopyMode::NAMES.into_iter().enumerate() {
+            assert_eq!(CopyMode::from_number(number), Some(mode));
+            assert_eq!(usize::from(mode.number()), number);
+            assert_eq!(serde_json::to_value(mode).unwrap(), name);
+        }
+        assert_eq!(TrustLevel::from_number(6), None);
+        assert_eq!(CopyMode::from_number(3), None);
     }
 }

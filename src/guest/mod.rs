@@ -1,1 +1,37 @@
-//! (being built)
+//! PID 1 of a containerVM: one thread, one epoll loop, from the first instruction to the power off.
+//!
+//! | file | duty |
+//! |---|---|
+//! | [`boot`](self) | the boot order, to be read top to bottom |
+//! | `early_mounts`, `console`, `modules`, `source`, `carrier`, `disk`, `tree` | its steps |
+//! | `machine` | one turn after another: whatever is ready is handled, everybody gets on |
+//! | `orders` | what the listener and the operator ask for |
+//! | `session` | one process tree with its streams, to its exit record |
+//! | `host` | what the VMware host is told, for whoever has only the .vmx |
+//! | `helper` | calls that may block without end, in a child |
+//! | `stop`, `last_words` | the end of the machine; and of one that cannot go on |
+//! | `event_loop` | the only code that waits or reads a clock |
+//!
+//! It never runs a program of the image for itself, never reads a path of the container through
+//! the container's own links, and never blocks its loop.
+
+mod boot;
+mod carrier;
+mod console;
+mod disk;
+mod early_mounts;
+mod event_loop;
+mod helper;
+mod host;
+mod last_words;
+mod machine;
+mod modules;
+mod orders;
+mod session;
+mod source;
+mod steps;
+mod stop;
+mod tree;
+
+pub use self::boot::run as pid_1;
+pub use self::source::resolved;

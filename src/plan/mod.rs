@@ -1,1 +1,14 @@
-//! (being built)
+//! From the model to what is to be done, as data: ordered lists that a test can compare. Nothing
+//! here does anything; `guest` carries the lists out.
+//!
+//! | | |
+//! |---|---|
+//! | [`mounts`] | what a container's tree needs before its first process |
+//! | [`process`] | a session's program, arguments, environment and working directory |
+//! | [`user`] | names to numbers, by the container's own `/etc/passwd` and `/etc/group` |
+//! | [`stop`] | who is asked to stop, by which signal, and what comes after |
+
+pub mod mounts;
+pub mod process;
+pub mod stop;
+pub mod user;

@@ -4,6 +4,17 @@
 #[cfg(feature = "appliance")]
 pub mod child;
 pub mod cpuid;
+pub mod fork;
+pub mod inside;
 pub mod port;
+pub mod power;
+pub mod pty;
+pub mod random;
+pub mod reap;
+#[cfg(feature = "guest")]
+pub mod serial;
+pub mod signals;
+pub mod spawn;
 #[cfg(feature = "appliance")]
 pub mod trace;
+pub mod uevent;

@@ -1,0 +1,46 @@
+//! A file that holds a configuration, in either of two forms.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map as Object, Value};
+
+use super::error::{Errors, Problem, Shown};
+use super::guestinfo::{self, PREFIX};
+use super::json;
+use super::model::ContainerVm;
+
+/// Reads a configuration from a JSON object: a map of guestinfo keys when any of its names starts
+/// with `guestinfo.` (names that do not are the appliance's own and count for nothing), a
+/// document of the model otherwise.
+///
+/// # Errors
+/// All that is wrong with it, in the names of the form that it has.
+pub fn from_document(document: &[u8]) -> Result<ContainerVm, Errors> {
+    let object = json::object(document)?;
+    if object.keys().any(|name| name.starts_with(PREFIX)) {
+        guestinfo::decode_whole(&mut key_map(object)?)
+    } else {
+        json::decode_object(&object)
+    }
+}
+
+/// The guestinfo keys of the object.
+fn key_map(object: Object<String, Value>) -> Result<BTreeMap<String, String>, Errors> {
+    let mut keys = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, value) in object {
+        match value {
+            _ if !name.starts_with(PREFIX) => {}
+            Value::String(value) => {
+                keys.insert(name, value);
+            }
+            _ => problems.push(Problem::Malformed {
+                name,
+                value: Shown::Hidden,
+                expected: "a string, as every value of guestinfo is".to_owned(),
+            }),
+        }
+    }
+    Errors::check(problems)?;
+    Ok(keys)
+}

@@ -1,0 +1,59 @@
+//! All settings of the link in one value: `buffer=1048576,exitWait=10,stdioGrace=2`.
+
+use crate::config::model::LinkConfig;
+
+/// What an error says should have stood under the key.
+pub(super) const EXPECTED: &str =
+    "NAME=NUMBER joined by commas, of buffer (bytes), exitWait and stdioGrace (seconds)";
+
+/// The settings; what is not named stays at its default, a name that is not known counts for
+/// nothing. None: malformed.
+pub(super) fn parse(text: &str) -> Option<LinkConfig> {
+    let mut link = LinkConfig::default();
+    for setting in text.split(',') {
+        let (name, value) = setting.split_once('=')?;
+        let value = value.trim();
+        match name.trim() {
+            "buffer" => link.buffer = value.parse().ok()?,
+            "exitWait" => link.exit_wait = value.parse().ok()?,
+            "stdioGrace" => link.stdio_grace = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// All settings, in the form that [`parse`] takes.
+pub(super) fn text(link: &LinkConfig) -> String {
+    let LinkConfig {
+        buffer,
+        exit_wait,
+        stdio_grace,
+    } = link;
+    format!("buffer={buffer},exitWait={exit_wait},stdioGrace={stdio_grace}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_stays_at_its_default() {
+        let link = parse("exitWait=3, later=yes").unwrap();
+        assert_eq!(
+            link,
+            LinkConfig {
+                exit_wait: 3,
+                ..LinkConfig::default()
+            }
+        );
+        assert_eq!(parse(&text(&link)), Some(link));
+    }
+
+    #[test]
+    fn a_setting_without_a_number_is_malformed() {
+        for malformed in ["buffer", "buffer=", "exitWait=-1", "stdioGrace=2s", ","] {
+            assert_eq!(parse(malformed), None, "{malformed}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The boot, top to bottom. From the first line on this process must not end: every way out of it
+//! leads through `stop` or `last_words`.
+
+use super::carrier::Carrier;
+use super::disk::mount::{MountError, ROOT};
+use super::disk::{self, DiskError};
+use super::event_loop::wall_ms;
+use super::host::Host;
+use super::machine::Machine;
+use super::session::Place;
+use super::source::{self, SourceError};
+use super::steps::Steps;
+use super::{console, early_mounts, last_words, modules, stop, tree};
+use crate::config::model::ContainerVm;
+use crate::link::Control;
+use crate::plan::mounts;
+use crate::sys::inside::Inside;
+use crate::sys::{power, random, signals};
+
+/// Characters of the ID that are the host name when there is no other, as docker does.
+const HOSTNAME_FROM_ID: usize = 12;
+
+/// Why the container could not be started.
+#[derive(Debug, thiserror::Error)]
+enum BootError {
+    /// Its configuration.
+    #[error("configuration: {0}")]
+    Config(#[from] SourceError),
+    /// Its disk is not there.
+    #[error("root disk: {0}")]
+    Disk(#[from] DiskError),
+    /// Its disk cannot be mounted.
+    #[error("root disk: {0}")]
+    Mount(#[from] MountError),
+    /// Its tree cannot be entered.
+    #[error("the container's tree at {ROOT}: {0}")]
+    Tree(std::io::Error),
+    /// What serves everything.
+    #[error("event loop: {0}")]
+    Loop(std::io::Error),
+}
+
+/// PID 1.
+pub fn run() -> ! {
+    let mut steps = Steps::default();
+    console::install();
+    last_words::install();
+    if let Err(error) = steps.take("signals", signals::block_all) {
+        log::error!("blocking signals: {error}");
+    }
+    steps.take("early mounts", early_mounts::mount_all);
+    protect_from_want_of_memory();
+    steps.take("console", console::open);
+    steps.take("modules", modules::load_all);
+    let mut machine = match steps.take("event loop", || Machine::new(Host::default())) {
+        Ok(machine) => machine,
+        Err(error) => last_words::give_up(Host::default(), &BootError::Loop(error).to_string()),
+    };
+    let reason = match start(&mut machine, &mut steps) {
+        Ok(()) => serve(&mut machine),
+        Err(error) => give_reason(&mut machine, &error.to_string()),
+    };
+    stop::run(&mut machine, &reason)
+}
+
+/// The kernel's out-of-memory killer spares PID 1 by itself; this is for its helpers, which inherit
+/// it. The sessions give it up (`sys::spawn`).
+fn protect_from_want_of_memory() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
+        log::warn!("oom_score_adj: {error}");
+    }
+}
+
+/// From the configuration to the running sessions.
+fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
+    if let Err(error) = power::catch_ctrl_alt_del() {
+        log::warn!("Ctrl-Alt-Del resets the machine: {error}");
+    }
+    let (host, read) = steps.take("configuration", source::read);
+    machine.host = host;
+    let vm = read?;
+    console::set_level(vm.debug);
+    steps
+        .take("link", || connect(machine, &vm))
+        .map_err(BootError::Loop)?;
+    let disk = steps.take("root disk", || {
+        disk::find(machine, disk::ROOT_LABEL, disk::LIMIT)
+    })?;
+    steps.take("mount", || disk::mount::mount_root(machine, &disk))?;
+    let root = steps
+        .take("tree", furnished_tree)
+        .map_err(BootError::Tree)?;
+    let hostname = steps.take("host name", || set_hostname(&vm));
+    steps.take("sessions", || {
+        machine.start_sessions(Place {
+            root: Some(root),
+            hostname,
+        })
+    });
+    tell_steps(machine, steps, vm.debug);
+    Ok(())
+}
+
+/// The link is up before the disk: what goes wrong from here on reaches the listener.
+fn connect(machine: &mut Machine, vm: &ContainerVm) -> std::io::Result<()> {
+    let carrier = match Carrier::find() {
+        Ok(carrier) => {
+            log::info!("the link goes over {}", carrier.name());
+            Some(carrier)
+        }
+        Err(error) => {
+            log::error!("{error}");
+            machine.host.stage(&error.to_string());
+            None
+        }
+    };
+    let random = [random::different_each_boot(), random::different_each_boot()];
+    machine.connect(vm, random, carrier)
+}
+
+fn furnished_tree() -> std::io::Result<Inside> {
+    let root = Inside::open(ROOT)?;
+    tree::furnish(&root, &mounts::kernel_file_systems());
+    Ok(root)
+}
+
+fn set_hostname(vm: &ContainerVm) -> String {
+    let name = match vm.hostname.as_str() {
+        "" => vm.id.chars().take(HOSTNAME_FROM_ID).collect(),
+        name => name.to_owned(),
+    };
+    if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
+        log::warn!("host name {name:?}: {}", std::io::Error::from(error));
+    }
+    name
+}
+
+fn tell_steps(machine: &mut Machine, steps: &Steps, debug: u32) {
+    let text = steps.to_string();
+    if debug > 0 {
+        machine.host.stage(&text);
+    }
+    let stage = Control::Stage {
+        name: "boot".into(),
+        text,
+        time_ms: wall_ms(),
+    };
+    if !machine.link.send(&stage) {
+        log::warn!("the link does not take the boot's steps");
+    }
+}
+
+/// Turns until the primary session has ended.
+fn serve(machine: &mut Machine) -> String {
+    loop {
+        if let Some(status) = machine.status() {
+            return format!("the container has ended with status {status}");
+        }
+        machine.turn(None);
+    }
+}
+
+/// A failure before the sessions: told to everybody who may listen.
+fn give_reason(machine: &mut Machine, reason: &str) -> String {
+    // One problem a line is how a configuration's are told; a log and a key are one line each.
+    let reason = reason.lines().collect::<Vec<_>>().join("; ");
+    log::error!("{reason}");
+    machine.host.log(&format!("tether: {reason}"));
+    machine.fail_primary(&reason);
+    reason
+}

@@ -1,0 +1,101 @@
+//! What the VMware host is told of the machine's state, beside the link: an operator who has only
+//! the .vmx knows why a container did not start. On other machines there is nobody to tell.
+
+use std::fmt;
+
+use crate::backdoor::rpci::Rpc;
+use crate::config::guestinfo::{Keys, KeysError, StateKeys, Subject};
+use crate::config::model::Generation;
+use crate::sys::port::Hardware;
+
+/// The host, if there is one that listens.
+#[derive(Default)]
+pub struct Host {
+    rpc: Option<Rpc<Hardware>>,
+    keys: Option<StateKeys>,
+}
+
+impl Host {
+    /// The host behind the backdoor.
+    pub fn new(port: Hardware) -> Self {
+        // Until the configuration has said which generation it is: the blog's.
+        Self {
+            rpc: Some(Rpc::new(port)),
+            keys: StateKeys::of(Generation::V04),
+        }
+    }
+
+    /// State is written in the generation that the configuration was read in.
+    pub fn set_generation(&mut self, generation: Generation) {
+        self.keys = StateKeys::of(generation);
+    }
+
+    /// The session's program runs.
+    pub fn started(&mut self, subject: Subject<'_>, time_ms: u64) {
+        let Some(keys) = self.keys else { return };
+        self.set(Some(keys.started(subject, Ok(()))));
+        self.set(keys.start_time(subject, seconds(time_ms)));
+    }
+
+    /// The session's program does not run, for this reason.
+    pub fn not_started(&mut self, subject: Subject<'_>, reason: &str) {
+        let Some(keys) = self.keys else { return };
+        self.set(Some(keys.started(subject, Err(reason))));
+    }
+
+    /// The session has ended.
+    pub fn ended(&mut self, subject: Subject<'_>, status: i32, time_ms: u64) {
+        let Some(keys) = self.keys else { return };
+        self.set(Some(keys.status(subject, status)));
+        self.set(keys.stop_time(subject, seconds(time_ms)));
+    }
+
+    /// The step that the machine is at, and what there is to say of it.
+    pub fn stage(&mut self, text: &str) {
+        let Some(keys) = self.keys else { return };
+        self.set(Some(keys.stage(text)));
+    }
+
+    /// A line for the host's own log of this machine.
+    pub fn log(&mut self, line: &str) {
+        if let Some(rpc) = &mut self.rpc
+            && let Err(error) = rpc.log(line)
+        {
+            log::warn!("the host's log: {error}");
+        }
+    }
+
+    fn set(&mut self, entry: Option<(String, String)>) {
+        let (Some(rpc), Some((key, value))) = (&mut self.rpc, entry) else {
+            return;
+        };
+        if let Err(error) = rpc.info_set(&key, value.as_bytes()) {
+            log::warn!("{key} was not written: {error}");
+        }
+    }
+}
+
+impl Keys for Host {
+    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, KeysError> {
+        let rpc = self
+            .rpc
+            .as_mut()
+            .ok_or_else(|| KeysError("there is no VMware host".into()))?;
+        rpc.info_get(key)
+            .map_err(|error| KeysError(error.to_string()))
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.rpc.is_some() {
+            "Host(VMware)"
+        } else {
+            "Host(none)"
+        })
+    }
+}
+
+fn seconds(time_ms: u64) -> i64 {
+    i64::try_from(time_ms / 1000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,473 @@
+//! The machine at work: one turn after another, each wakes up, takes what has come, and lets
+//! everybody get on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use super::carrier::Carrier;
+use super::event_loop::{EventLoop, Interest, Ready, Token, now};
+use super::host::Host;
+use super::session::{Desk, Patience, Place, Role, Session};
+use crate::config::model::{ContainerVm, LinkConfig};
+use crate::link::{Channel, Event, Identity, Link, Options, Stream, Unacknowledged};
+use crate::plan::stop;
+use crate::sys::reap::{self, Reaped};
+use crate::sys::signals::Signals;
+
+/// Signals that PID 1 listens to: its children's ends, and those that ask it to stop: `kill 1`,
+/// Ctrl-Alt-Del, the power supply's warning.
+const SIGNALS: [i32; 4] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGPWR];
+/// Bytes read from a session's output at a time.
+const SCRATCH: usize = 16 << 10;
+
+/// The machine's parts, and what stands between them.
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) events: EventLoop,
+    signals: Signals,
+    /// Told of the machine's state beside the link.
+    pub host: Host,
+    pub(super) link: Link,
+    carrier: Option<Carrier>,
+    sessions: Vec<Session>,
+    timing: LinkConfig,
+    /// Where sessions run; none before the disk is mounted, and after it is left.
+    place: Option<Place>,
+    /// Steps of a stop that are still to be taken; none asked for: `None`.
+    pub(super) stopping: Option<Stopping>,
+    /// Kernel device events may be waiting.
+    uevents: bool,
+    /// No child is left.
+    childless: bool,
+    /// Children that are no sessions and whose end somebody waits for.
+    pub(super) helpers: Vec<(i32, Option<reap::End>)>,
+    /// When the link last got on.
+    progress: Duration,
+    unacknowledged: Unacknowledged,
+    ready: Vec<Ready>,
+    scratch: Box<[u8]>,
+}
+
+/// A stop under way.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    /// Who asked, for the operator.
+    pub(super) reason: String,
+    pub(super) actions: VecDeque<stop::Action>,
+    pub(super) until: Option<Duration>,
+}
+
+impl Machine {
+    /// A machine that serves no link and has no sessions yet. Signals are blocked already.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new(host: Host) -> io::Result<Self> {
+        let events = EventLoop::new()?;
+        let signals = Signals::open(&SIGNALS)?;
+        events.watch(&signals, Token::Signals, Interest::Readable)?;
+        Ok(Self {
+            events,
+            signals,
+            host,
+            link: Link::guest(Identity::default(), 0, Options::default()),
+            carrier: None,
+            sessions: Vec::new(),
+            timing: LinkConfig::default(),
+            place: None,
+            stopping: None,
+            uevents: false,
+            childless: false,
+            helpers: Vec::new(),
+            progress: Duration::ZERO,
+            unacknowledged: Unacknowledged::default(),
+            ready: Vec::new(),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+        })
+    }
+
+    /// Takes the configuration and a carrier, if there is one, and announces the sessions.
+    ///
+    /// # Errors
+    /// The carrier cannot be watched.
+    pub fn connect(
+        &mut self,
+        vm: &ContainerVm,
+        random: [u64; 2],
+        carrier: Option<Carrier>,
+    ) -> io::Result<()> {
+        let [epoch, nonce] = random;
+        let identity = Identity {
+            id: vm.id.clone(),
+            name: vm.name.clone(),
+            repo: vm.repo.clone(),
+            epoch,
+            software: concat!("tether ", env!("CARGO_PKG_VERSION")).into(),
+        };
+        let mut options = Options {
+            buffer: vm.link.buffer,
+            ..Options::default()
+        };
+        if let Some(carrier) = &carrier {
+            options.chunk = carrier.chunk();
+        }
+        self.timing = vm.link.clone();
+        self.link = Link::guest(identity, nonce, options);
+        self.sessions = sessions(vm);
+        for session in &self.sessions {
+            session.announce(&mut self.link);
+        }
+        if let Some(carrier) = &carrier {
+            self.events
+                .watch(carrier, Token::Carrier, Interest::Changes)?;
+        }
+        self.carrier = carrier;
+        Ok(())
+    }
+
+    /// Its sessions, the primary one first.
+    pub fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    /// The primary session's status, once its exit record has been sent.
+    pub fn status(&self) -> Option<i32> {
+        let primary = self.sessions.iter().find(|session| session.is_primary())?;
+        if primary.is_reported() {
+            primary.record().map(|record| record.status)
+        } else {
+            None
+        }
+    }
+
+    /// When the primary session's process ended.
+    pub fn ended(&self) -> Option<Duration> {
+        self.sessions
+            .iter()
+            .find(|session| session.is_primary())?
+            .ended()
+    }
+
+    /// No process but our own is left, as of the last look.
+    pub fn is_childless(&self) -> bool {
+        self.childless
+    }
+
+    /// Takes what has ended off the process table now, rather than at the next signal.
+    pub fn look_for_children(&mut self) {
+        self.reap(now());
+    }
+
+    /// Gives up the container's tree: nothing of ours stands on it any more.
+    pub fn leave(&mut self) {
+        self.place = None;
+    }
+
+    /// When the link last got on, or had nothing to get on with.
+    pub fn progress(&self) -> Duration {
+        self.progress
+    }
+
+    /// What the listener has not acknowledged.
+    pub fn unacknowledged(&self) -> Unacknowledged {
+        self.link.unacknowledged()
+    }
+
+    /// Settings of the link.
+    pub fn timing(&self) -> &LinkConfig {
+        &self.timing
+    }
+
+    /// True once after each time that the kernel has announced a device.
+    pub fn take_uevents(&mut self) -> bool {
+        std::mem::take(&mut self.uevents)
+    }
+
+    /// Starts every session that is to run from the beginning.
+    pub fn start_sessions(&mut self, place: Place) {
+        let stopped = self
+            .stopping
+            .as_ref()
+            .map(|stopping| stopping.reason.clone());
+        self.each_session(|session, desk| match &stopped {
+            Some(reason) => session.fail(&format!("stopped before it started: {reason}"), desk),
+            None if session.config().active => session.start(&place, desk),
+            None => log::info!("session {} is configured not to start", session.config().id),
+        });
+        self.place = Some(place);
+        self.transmit(now());
+    }
+
+    /// The primary session fails for a reason of ours, before it is tried.
+    pub fn fail_primary(&mut self, reason: &str) {
+        self.each_session(|session, desk| {
+            if session.is_primary() {
+                session.fail(reason, desk);
+            }
+        });
+        self.transmit(now());
+    }
+
+    /// One turn: waits for something to happen, at most until `until`, and handles all of it.
+    pub fn turn(&mut self, until: Option<Duration>) {
+        let settled = self.settle();
+        let stop = self.take_stop_actions();
+        self.transmit(now());
+        let link = self.link_deadline();
+        let more = self
+            .carrier
+            .as_ref()
+            .is_some_and(Carrier::has_more)
+            .then_some(Duration::ZERO);
+        let until = [until, settled, stop, link, more]
+            .into_iter()
+            .flatten()
+            .min();
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Err(error) = self.events.wait(until, &mut ready) {
+            log::error!("epoll: {error}");
+        }
+        let now = now();
+        // Reaping before anything else.
+        if ready.iter().any(|ready| ready.token == Token::Signals) {
+            self.take_signals(now);
+        }
+        for ready in &ready {
+            match ready.token {
+                Token::Signals => {}
+                Token::Carrier => {
+                    if let Some(carrier) = &mut self.carrier {
+                        carrier.changed(*ready, &mut self.link);
+                    }
+                }
+                Token::Uevents => self.uevents = true,
+                Token::Start(channel) => self.session(now, channel, Session::outcome),
+                Token::Stream(channel, stream) => {
+                    self.session(now, channel, |session, desk| session.stream(stream, desk));
+                }
+            }
+        }
+        self.ready = ready;
+        self.receive(now);
+        self.each_session(Session::refill);
+        self.transmit(now);
+        self.note_progress(now);
+    }
+
+    /// The link's own timers count while its words go out.
+    fn link_deadline(&self) -> Option<Duration> {
+        let carrier = self.carrier.as_ref()?;
+        if carrier.is_flushed() {
+            self.link.poll_timeout()
+        } else {
+            None
+        }
+    }
+
+    fn receive(&mut self, now: Duration) {
+        if let Some(carrier) = &mut self.carrier {
+            carrier.receive(now, &mut self.link);
+        }
+        while let Some(event) = self.link.poll_event() {
+            self.link_event(now, event);
+        }
+    }
+
+    pub(super) fn transmit(&mut self, now: Duration) {
+        if let Some(carrier) = &mut self.carrier {
+            carrier.transmit(now, &mut self.link);
+        }
+    }
+
+    fn note_progress(&mut self, now: Duration) {
+        let left = self.link.unacknowledged();
+        let before = self.unacknowledged;
+        if left.is_zero() || left.bytes < before.bytes || left.messages < before.messages {
+            self.progress = now;
+        }
+        self.unacknowledged = left;
+    }
+
+    fn take_signals(&mut self, now: Duration) {
+        loop {
+            match self.signals.next() {
+                Ok(Some(libc::SIGCHLD)) => {}
+                Ok(Some(libc::SIGINT)) => self.stop("Ctrl-Alt-Del", stop::DEFAULT_GRACE),
+                Ok(Some(libc::SIGPWR)) => self.stop("power failure", stop::DEFAULT_GRACE),
+                Ok(Some(number)) => self.stop(&format!("signal {number}"), stop::DEFAULT_GRACE),
+                Ok(None) => break,
+                Err(error) => {
+                    log::error!("reading signals: {error}");
+                    break;
+                }
+            }
+        }
+        self.reap(now);
+    }
+
+    /// Takes all ended processes off the table: the sessions' own, and the orphans that the kernel
+    /// has given us.
+    fn reap(&mut self, now: Duration) {
+        loop {
+            match reap::next() {
+                Ok(Reaped::Child { pid, end }) => self.reaped(now, pid, end),
+                Ok(Reaped::NoneEnded) => {
+                    self.childless = false;
+                    return;
+                }
+                Ok(Reaped::NoChildren) => {
+                    self.childless = true;
+                    return;
+                }
+                Err(error) => {
+                    log::error!("waiting for children: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn reaped(&mut self, now: Duration, pid: i32, end: reap::End) {
+        if let Some((_, helper)) = self.helpers.iter_mut().find(|(helper, _)| *helper == pid) {
+            *helper = Some(end);
+            return;
+        }
+        let (sessions, mut desk) = self.desk(now);
+        for session in sessions {
+            if session.reaped(pid, end, &mut desk) {
+                return;
+            }
+        }
+        log::debug!("process {pid}, an orphan, ended: {end:?}");
+    }
+
+    /// Sends exit records that are due. Returns when the next one may be.
+    fn settle(&mut self) -> Option<Duration> {
+        let patience = Patience {
+            grace: Duration::from_secs(u64::from(self.timing.stdio_grace)),
+            stall: Duration::from_secs(u64::from(self.timing.exit_wait)),
+            progress: self.progress,
+        };
+        let (sessions, mut desk) = self.desk(now());
+        sessions
+            .iter_mut()
+            .filter_map(|session| session.settle(&patience, &mut desk))
+            .min()
+    }
+
+    fn desk(&mut self, now: Duration) -> (&mut Vec<Session>, Desk<'_>) {
+        let Self {
+            events,
+            link,
+            host,
+            scratch,
+            sessions,
+            ..
+        } = self;
+        (
+            sessions,
+            Desk {
+                events,
+                link,
+                host,
+                scratch,
+                now,
+            },
+        )
+    }
+
+    pub(super) fn each_session(&mut self, mut visit: impl FnMut(&mut Session, &mut Desk<'_>)) {
+        let (sessions, mut desk) = self.desk(now());
+        for session in sessions {
+            visit(session, &mut desk);
+        }
+    }
+
+    pub(super) fn session(
+        &mut self,
+        now: Duration,
+        channel: Channel,
+        visit: impl FnOnce(&mut Session, &mut Desk<'_>),
+    ) {
+        let (sessions, mut desk) = self.desk(now);
+        match sessions
+            .iter_mut()
+            .find(|session| session.channel() == channel)
+        {
+            Some(session) => visit(session, &mut desk),
+            None => log::warn!("there is no session on channel {}", channel.0),
+        }
+    }
+
+    fn link_event(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Data {
+                channel,
+                stream: Stream::Stdin,
+                offset,
+                bytes,
+            } => {
+                self.session(now, channel, |session, desk| {
+                    session.data(offset, &bytes, desk)
+                });
+            }
+            Event::End {
+                channel,
+                stream: Stream::Stdin,
+                offset,
+            } => {
+                self.session(now, channel, |session, desk| {
+                    session.end_of_input(offset, desk)
+                });
+            }
+            Event::Gap {
+                channel,
+                stream,
+                from,
+                to,
+            } => {
+                log::warn!(
+                    "{stream:?} of channel {}: bytes {from} to {to} are lost",
+                    channel.0
+                );
+                self.link.stored(channel, stream, to);
+            }
+            Event::Message { sequence, message } => {
+                self.obey(now, message);
+                self.link.message_stored(sequence);
+            }
+            Event::Established { forgotten } => {
+                log::info!("link: the listener is there");
+                if forgotten {
+                    for session in &self.sessions {
+                        session.announce(&mut self.link);
+                    }
+                }
+            }
+            Event::Refused { reason } => {
+                log::error!("link: the listener refuses this machine: {reason}");
+            }
+            Event::Lost => log::warn!("link: the listener does not answer"),
+            // A listener's: never ours.
+            Event::Hello(_) | Event::Data { .. } | Event::End { .. } => {
+                log::warn!("link: an event that is not for a guest");
+            }
+        }
+    }
+}
+
+/// The primary session first, on channel 1; the others by their IDs.
+fn sessions(vm: &ContainerVm) -> Vec<Session> {
+    let primary = vm
+        .sessions
+        .get(&vm.id)
+        .map(|session| (session, Role::Primary));
+    let others = vm.sessions.iter().filter(|(id, _)| **id != vm.id);
+    let others = others.map(|(_, session)| (session, Role::Other));
+    let added = vm.execs.values().map(|session| (session, Role::Added));
+    let all = primary.into_iter().chain(others).chain(added);
+    all.zip(1u16..)
+        .map(|((config, role), channel)| Session::new(Channel(channel), config.clone(), role))
+        .collect()
+}

@@ -1,0 +1,125 @@
+//! What the listener asks for, and stops, whoever asks for them.
+
+use std::time::Duration;
+
+use super::event_loop::now;
+use super::machine::{Machine, Stopping};
+use crate::config::signal;
+use crate::link::{Channel, Control};
+use crate::plan::stop;
+
+impl Machine {
+    /// Does what a control message says, or refuses it.
+    pub(super) fn obey(&mut self, now: Duration, message: Control) {
+        match message {
+            Control::Resize {
+                channel,
+                rows,
+                columns,
+            } => {
+                self.session(now, channel, |session, _| {
+                    if let Err(error) = session.resize(rows, columns) {
+                        log::warn!("resize to {rows} × {columns}: {error}");
+                    }
+                });
+            }
+            Control::Signal { channel, signal } => self.obey_signal(channel, &signal),
+            Control::Stop { grace_s } => {
+                self.stop(
+                    "the listener's stop",
+                    Duration::from_secs(u64::from(grace_s)),
+                );
+            }
+            Control::Refused { what, message } => {
+                log::warn!("link: the listener does not know {what:?}: {message}");
+            }
+            Control::Session { .. }
+            | Control::Started { .. }
+            | Control::Exit { .. }
+            | Control::Stage { .. }
+            | Control::Power { .. } => {
+                self.refuse("message", "only a guest says that".into());
+            }
+        }
+    }
+
+    fn obey_signal(&mut self, channel: Channel, name: &str) {
+        let Some(number) = signal::number(name) else {
+            self.refuse("signal", format!("{name:?} is no signal"));
+            return;
+        };
+        let sent = match self
+            .sessions()
+            .iter()
+            .find(|session| session.channel() == channel)
+        {
+            Some(session) => session.signal(number).map_err(|error| error.to_string()),
+            None => Err(format!("there is no session on channel {}", channel.0)),
+        };
+        if let Err(error) = sent {
+            self.refuse("signal", format!("{name}: {error}"));
+        }
+    }
+
+    fn refuse(&mut self, what: &str, message: String) {
+        log::warn!("link: {what} refused: {message}");
+        self.link.send(&Control::Refused {
+            what: what.into(),
+            message,
+        });
+    }
+
+    /// Stops all sessions. A second stop with a shorter grace hurries the first; one that comes
+    /// before the sessions exist is kept for them.
+    pub(super) fn stop(&mut self, reason: &str, grace: Duration) {
+        log::warn!("stop: {reason}, {} s of grace", grace.as_secs());
+        if let Some(stopping) = &mut self.stopping {
+            let until = now().saturating_add(grace.min(stop::GRACE_MOST));
+            stopping.until = stopping.until.map(|before| before.min(until));
+            return;
+        }
+        let configs = self.sessions().iter().map(|session| session.config());
+        let actions = stop::sessions(configs, grace).into();
+        self.stopping = Some(Stopping {
+            reason: reason.to_owned(),
+            actions,
+            until: None,
+        });
+    }
+
+    /// Takes the steps of a stop that are due. Returns when the next one is.
+    pub(super) fn take_stop_actions(&mut self) -> Option<Duration> {
+        let now = now();
+        loop {
+            let alive = self.sessions().iter().any(|session| session.is_alive());
+            let stopping = self.stopping.as_mut()?;
+            if let Some(until) = stopping.until {
+                if alive && now < until {
+                    return Some(until);
+                }
+                stopping.until = None;
+            }
+            match stopping.actions.pop_front()? {
+                stop::Action::Wait(grace) => stopping.until = Some(now.saturating_add(grace)),
+                stop::Action::Send { session, signal } => self.send_stop(session, signal),
+            }
+        }
+    }
+
+    fn send_stop(&self, index: usize, signal: i32) {
+        let Some(session) = self
+            .sessions()
+            .get(index)
+            .filter(|session| session.is_alive())
+        else {
+            return;
+        };
+        log::info!("stop: signal {signal} to session {}", session.config().id);
+        if let Err(error) = session.signal(signal) {
+            log::warn!(
+                "stop: signal {signal} to session {}: {error}",
+                session.config().id
+            );
+        }
+    }
+}

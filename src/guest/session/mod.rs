@@ -1,0 +1,441 @@
+//! One session: a process tree with its streams, from its configuration to its exit record.
+//!
+//! ```text
+//!  Waiting ──start──▶ Starting ──exec──▶ Running ──exit──▶ Ended ──outputs read──▶ Reported
+//!      └────────────────┴── could not start ──────────────────────────────────────────▶┘
+//! ```
+
+mod ending;
+mod input;
+mod output;
+mod record;
+mod start;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use self::ending::{Decision, Facts};
+use self::input::Input;
+use self::output::Output;
+use super::event_loop::{EventLoop, wall_ms};
+use super::host::Host;
+use crate::config::guestinfo::Subject;
+use crate::config::model;
+use crate::link::{Channel, Control, ExitClass, ExitRecord, Link, Stream};
+use crate::sys::reap::End;
+use crate::sys::{pty, signals, spawn};
+
+pub use self::record::text_of;
+pub use self::start::Place;
+
+/// What a session works with, lent to it for one call.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// Who watches its descriptors.
+    pub events: &'a EventLoop,
+    /// Who takes and brings its bytes.
+    pub link: &'a mut Link,
+    /// Who is told of its state beside the link.
+    pub host: &'a mut Host,
+    /// Room for one read.
+    pub scratch: &'a mut [u8],
+    /// The time of this turn.
+    pub now: Duration,
+}
+
+/// How long things may take that depend on others.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long an output may stay open when the process has ended.
+    pub grace: Duration,
+    /// How long the link may stand still before output is given up; for the primary session alone,
+    /// the others have as long as the machine runs.
+    pub stall: Duration,
+    /// When the link last got on.
+    pub progress: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Starting {
+        pid: i32,
+        pidfd: OwnedFd,
+        outcome: OwnedFd,
+    },
+    Running {
+        pid: i32,
+        pidfd: OwnedFd,
+    },
+    Ended {
+        record: ExitRecord,
+        at: Duration,
+    },
+    Reported {
+        record: ExitRecord,
+        at: Duration,
+    },
+}
+
+/// What a session is to its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The container's own: its end is the end of the machine.
+    Primary,
+    /// Another one of the configuration's.
+    Other,
+    /// One that was added to a running machine.
+    Added,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    channel: Channel,
+    config: model::Session,
+    role: Role,
+    state: State,
+    started: Option<Control>,
+    stdin: Input,
+    stdout: Output,
+    stderr: Output,
+    /// The path that each candidate of the start stands for, until it is known to run.
+    tried: Vec<String>,
+    /// Processes that the kernel had killed for want of memory when this one started.
+    oom_kills: u64,
+    master: Option<OwnedFd>,
+}
+
+impl Session {
+    /// A session that is configured and does not run yet.
+    pub fn new(channel: Channel, config: model::Session, role: Role) -> Self {
+        Self {
+            channel,
+            config,
+            role,
+            state: State::Waiting,
+            started: None,
+            stdin: Input::none(channel),
+            stdout: Output::none(channel, Stream::Stdout),
+            stderr: Output::none(channel, Stream::Stderr),
+            tried: Vec::new(),
+            oom_kills: 0,
+            master: None,
+        }
+    }
+
+    /// Its channel on the link.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &model::Session {
+        &self.config
+    }
+
+    /// Its end is the end of the machine.
+    pub fn is_primary(&self) -> bool {
+        self.role == Role::Primary
+    }
+
+    /// Its exit record has been sent.
+    pub fn is_reported(&self) -> bool {
+        matches!(self.state, State::Reported { .. })
+    }
+
+    /// A process of its own may still be there.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.state, State::Starting { .. } | State::Running { .. })
+    }
+
+    /// How it ended, once that is known.
+    pub fn record(&self) -> Option<&ExitRecord> {
+        match &self.state {
+            State::Ended { record, .. } | State::Reported { record, .. } => Some(record),
+            State::Waiting | State::Starting { .. } | State::Running { .. } => None,
+        }
+    }
+
+    /// When its process ended, or failed to start.
+    pub fn ended(&self) -> Option<Duration> {
+        match &self.state {
+            State::Ended { at, .. } | State::Reported { at, .. } => Some(*at),
+            State::Waiting | State::Starting { .. } | State::Running { .. } => None,
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        match self.role {
+            Role::Primary | Role::Other => Subject::Session(&self.config.id),
+            Role::Added => Subject::Exec(&self.config.id),
+        }
+    }
+
+    /// Tells the listener all that it has to know: at the start, and again when it has forgotten.
+    pub fn announce(&self, link: &mut Link) {
+        link.open(self.channel);
+        let config = &self.config;
+        send(
+            link,
+            &Control::Session {
+                channel: self.channel,
+                id: config.id.clone(),
+                name: config.name.clone(),
+                path: config.path.clone(),
+                args: config.args.clone(),
+                tty: config.tty,
+                openstdin: config.openstdin,
+                attach: config.attach,
+                primary: self.is_primary(),
+            },
+        );
+        if let Some(started) = &self.started {
+            send(link, started);
+        }
+        if let State::Reported { record, .. } = &self.state {
+            send(
+                link,
+                &Control::Exit {
+                    channel: self.channel,
+                    record: record.clone(),
+                },
+            );
+        }
+    }
+
+    /// The kernel says whether the program runs.
+    pub fn outcome(&mut self, desk: &mut Desk<'_>) {
+        let State::Starting { outcome, .. } = &self.state else {
+            return;
+        };
+        let result = spawn::outcome(outcome.as_fd());
+        if result == Ok(false) {
+            return;
+        }
+        if let Err(error) = desk.events.unwatch(outcome) {
+            log::error!("unwatching the start of a session: {error}");
+        }
+        match result {
+            Ok(_) => self.runs(desk),
+            Err(error) => {
+                let tried = self
+                    .tried
+                    .get(usize::from(error.candidate))
+                    .map_or("", String::as_str);
+                let record = record::not_started(error, self.program(), tried, wall_ms());
+                self.not_started(record, desk);
+            }
+        }
+    }
+
+    fn program(&self) -> &str {
+        match self.config.path.as_str() {
+            "" => self.config.args.first().map_or("", String::as_str),
+            path => path,
+        }
+    }
+
+    fn runs(&mut self, desk: &mut Desk<'_>) {
+        match std::mem::replace(&mut self.state, State::Waiting) {
+            State::Starting { pid, pidfd, .. } => {
+                self.state = State::Running { pid, pidfd };
+                self.tried = Vec::new();
+                let started = Control::Started {
+                    channel: self.channel,
+                    pid,
+                    time_ms: wall_ms(),
+                };
+                send(desk.link, &started);
+                self.started = Some(started);
+                desk.host.started(self.subject(), wall_ms());
+                log::info!("session {} runs as process {pid}", self.config.id);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// It does not run, and never will.
+    pub fn fail(&mut self, reason: &str, desk: &mut Desk<'_>) {
+        if matches!(self.state, State::Waiting) {
+            let record = ExitRecord::failed(ExitClass::Failed, reason.to_owned(), wall_ms());
+            self.not_started(record, desk);
+        }
+    }
+
+    fn not_started(&mut self, record: ExitRecord, desk: &mut Desk<'_>) {
+        log::error!(
+            "session {} did not start: {}",
+            self.config.id,
+            record.reason
+        );
+        desk.host.not_started(self.subject(), &record.reason);
+        self.state = State::Ended {
+            record,
+            at: desk.now,
+        };
+        self.report(false, desk);
+    }
+
+    /// Takes the end of a process if it is this session's own.
+    pub fn reaped(&mut self, pid: i32, end: End, desk: &mut Desk<'_>) -> bool {
+        let own = match &self.state {
+            State::Starting { pid, .. } | State::Running { pid, .. } => *pid,
+            State::Waiting | State::Ended { .. } | State::Reported { .. } => return false,
+        };
+        if own != pid {
+            return false;
+        }
+        // What it said of its start comes first: its code means nothing if it never ran.
+        self.outcome(desk);
+        if self.is_alive() {
+            let killed = matches!(
+                end,
+                End::Signaled {
+                    signal: record::KILL,
+                    ..
+                }
+            );
+            let oom = killed && start::oom_kills() > self.oom_kills;
+            let record = record::ended(end, oom, wall_ms());
+            self.state = State::Ended {
+                record,
+                at: desk.now,
+            };
+            self.stdin.close(desk);
+            self.stdout.process_ended(desk);
+            self.stderr.process_ended(desk);
+            self.stdout.pump(desk);
+            self.stderr.pump(desk);
+        }
+        true
+    }
+
+    /// A stream can be read or written.
+    pub fn stream(&mut self, stream: Stream, desk: &mut Desk<'_>) {
+        match stream {
+            Stream::Stdin => self.stdin.pump(desk),
+            Stream::Stdout => self.stdout.pump(desk),
+            Stream::Stderr => self.stderr.pump(desk),
+        }
+    }
+
+    /// The link may have room again.
+    pub fn refill(&mut self, desk: &mut Desk<'_>) {
+        for output in [&mut self.stdout, &mut self.stderr] {
+            if output.is_waiting_for_room() {
+                output.pump(desk);
+            }
+        }
+    }
+
+    /// Bytes for stdin.
+    pub fn data(&mut self, offset: u64, bytes: &[u8], desk: &mut Desk<'_>) {
+        self.stdin.data(offset, bytes, desk);
+    }
+
+    /// The end of stdin.
+    pub fn end_of_input(&mut self, offset: u64, desk: &mut Desk<'_>) {
+        self.stdin.end(offset, desk);
+    }
+
+    /// Sends a signal to the process, not to those it has started.
+    ///
+    /// # Errors
+    /// It does not run, or the number is no signal.
+    pub fn signal(&self, number: i32) -> std::io::Result<()> {
+        match &self.state {
+            State::Starting { pidfd, .. } | State::Running { pidfd, .. } => {
+                signals::send(pidfd.as_fd(), number)
+            }
+            State::Waiting => Err(std::io::Error::other("the session has not started")),
+            State::Ended { .. } | State::Reported { .. } => {
+                Err(std::io::Error::other("the session has ended"))
+            }
+        }
+    }
+
+    /// Sets the terminal's size; without a terminal there is nothing to set.
+    ///
+    /// # Errors
+    /// The kernel refuses the size.
+    pub fn resize(&self, rows: u16, columns: u16) -> std::io::Result<()> {
+        self.master
+            .as_ref()
+            .map_or(Ok(()), |master| pty::resize(master, rows, columns))
+    }
+
+    /// Sends the exit record if it is time. Returns when to ask again.
+    pub fn settle(&mut self, patience: &Patience, desk: &mut Desk<'_>) -> Option<Duration> {
+        let State::Ended { at, .. } = &self.state else {
+            return None;
+        };
+        let outputs = [&self.stdout, &self.stderr];
+        let facts = Facts {
+            open: outputs.iter().any(|output| output.is_open()),
+            owed: outputs.iter().any(|output| output.is_owed(desk)),
+            ended: *at,
+            grace: patience.grace,
+            progress: patience.progress,
+            patience: self.is_primary().then_some(patience.stall),
+        };
+        match ending::decide(desk.now, &facts) {
+            Decision::Wait(until) => return until,
+            Decision::Complete => self.report(false, desk),
+            Decision::Cut => {
+                if facts.owed {
+                    log::error!(
+                        "session {}: output given up, nobody takes it",
+                        self.config.id
+                    );
+                }
+                self.report(true, desk);
+            }
+        }
+        None
+    }
+
+    /// The streams end where they are, and the record says so.
+    fn report(&mut self, held: bool, desk: &mut Desk<'_>) {
+        let State::Ended { record, at } = &self.state else {
+            return;
+        };
+        let (mut record, at) = (record.clone(), *at);
+        self.stdin.close(desk);
+        self.stdout.close(desk);
+        self.stderr.close(desk);
+        self.master = None;
+        record.stdio_held = held;
+        record.stdout = desk.link.written(self.channel, Stream::Stdout);
+        record.stderr = desk.link.written(self.channel, Stream::Stderr);
+        send(
+            desk.link,
+            &Control::Exit {
+                channel: self.channel,
+                record: record.clone(),
+            },
+        );
+        desk.host
+            .ended(self.subject(), record.status, record.time_ms);
+        log::info!(
+            "session {} ended: status {}, {} bytes of stdout, {} of stderr{}",
+            self.config.id,
+            record.status,
+            record.stdout,
+            record.stderr,
+            if held {
+                ", an output was still held"
+            } else {
+                ""
+            },
+        );
+        self.state = State::Reported { record, at };
+    }
+}
+
+/// Queues a control message. The queue's limit is far above what one machine's sessions send.
+fn send(link: &mut Link, message: &Control) {
+    if !link.send(message) {
+        log::error!("the link takes no more messages: {message:?} is lost");
+    }
+}

@@ -1,0 +1,279 @@
+//! A session's start: its plan, its streams, its process.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{Desk, Input, Output, Session, State};
+use crate::guest::event_loop::{Interest, Token};
+use crate::link::Stream;
+use crate::plan::process::{Process, ProcessError, Surroundings, process};
+use crate::plan::user::{User, UserError, resolve};
+use crate::sys::inside::Inside;
+use crate::sys::pty::{Pty, resize};
+use crate::sys::spawn::{Identity, Program, Stdio, start};
+
+/// Longest `/etc/passwd` or `/etc/group` that is read, bytes.
+const DATABASE_MOST: usize = 1 << 20;
+/// Open files that a session's process may have, soft and hard: what docker's services set.
+const OPEN_FILES: u64 = 1 << 20;
+/// A terminal's size until a client says otherwise.
+const TERMINAL: (u16, u16) = (24, 80);
+/// Where a terminal session's terminal is shown too, as docker does.
+const CONSOLE: &str = "/dev/console";
+
+/// Where sessions run.
+#[derive(Debug)]
+pub struct Place {
+    /// The container's tree; none: our own, as we are (tests).
+    pub root: Option<Inside>,
+    /// The machine's host name.
+    pub hostname: String,
+}
+
+/// Why a session was not even tried.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTried {
+    /// Its command.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its user.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A file that its user is looked up in.
+    #[error("cannot read {path} of the container: {cause}")]
+    Database {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Its streams.
+    #[error("cannot make {what} for the session: {cause}")]
+    Stream {
+        /// What.
+        what: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Its process.
+    #[error("cannot make a process for the session: {0}")]
+    Fork(io::Error),
+}
+
+/// Both ends of a session's streams.
+struct Streams {
+    stdin: Input,
+    stdout: Output,
+    stderr: Output,
+    master: Option<OwnedFd>,
+    theirs: Stdio,
+}
+
+impl Session {
+    /// Starts the session's process. What comes of it is told later.
+    pub fn start(&mut self, place: &Place, desk: &mut Desk<'_>) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        if let Err(reason) = self.try_start(place, desk) {
+            self.fail(&reason.to_string(), desk);
+        }
+    }
+
+    fn try_start(&mut self, place: &Place, desk: &mut Desk<'_>) -> Result<(), NotTried> {
+        let user = match &place.root {
+            Some(root) => Some(self.user(root)?),
+            None => None,
+        };
+        let around = Surroundings {
+            hostname: &place.hostname,
+            home: user.as_ref().map_or("/", |user| user.home.as_str()),
+        };
+        let plan = process(&self.config, around)?;
+        let streams = self.streams(place)?;
+        self.oom_kills = oom_kills();
+        let started =
+            start(&program(&plan, place, user.as_ref()), streams.theirs).map_err(NotTried::Fork)?;
+        self.tried = plan
+            .candidates
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        self.stdin = streams.stdin;
+        self.stdout = streams.stdout;
+        self.stderr = streams.stderr;
+        self.master = streams.master;
+        if let Err(error) = desk.events.watch(
+            &started.outcome,
+            Token::Start(self.channel),
+            Interest::Readable,
+        ) {
+            // It is read when the process is reaped.
+            log::error!("watching the start of a session: {error}");
+        }
+        let (pid, pidfd, outcome) = (started.pid, started.pidfd, started.outcome);
+        self.state = State::Starting {
+            pid,
+            pidfd,
+            outcome,
+        };
+        if self.config.tty {
+            // One stream is all that a terminal has.
+            self.stderr.close(desk);
+        }
+        self.stdout.pump(desk);
+        self.stderr.pump(desk);
+        Ok(())
+    }
+
+    fn user(&self, root: &Inside) -> Result<User, NotTried> {
+        let passwd = database(root, "/etc/passwd")?;
+        let group = database(root, "/etc/group")?;
+        Ok(resolve(
+            &self.config.user,
+            &self.config.group,
+            &passwd,
+            &group,
+        )?)
+    }
+
+    fn streams(&self, place: &Place) -> Result<Streams, NotTried> {
+        if self.config.tty {
+            self.terminal(place)
+        } else {
+            self.pipes()
+        }
+    }
+
+    fn terminal(&self, place: &Place) -> Result<Streams, NotTried> {
+        let stream = |what| move |cause| NotTried::Stream { what, cause };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let devpts = match &place.root {
+            Some(root) => root.get("/dev/pts", flags),
+            None => rustix::fs::open("/dev/pts", flags | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Into::into),
+        };
+        let devpts = devpts.map_err(stream("a terminal (/dev/pts)"))?;
+        let pty = Pty::open(devpts.as_fd()).map_err(stream("a terminal"))?;
+        let (rows, columns) = TERMINAL;
+        resize(&pty.master, rows, columns).map_err(stream("a terminal of its size"))?;
+        if self.is_primary()
+            && let Some(root) = &place.root
+        {
+            show_console(root, &pty);
+        }
+        let copy = || {
+            pty.master
+                .try_clone()
+                .map_err(stream("a terminal's descriptors"))
+        };
+        Ok(Streams {
+            // Without an open stdin nobody types: what comes is dropped.
+            stdin: if self.config.openstdin {
+                Input::terminal(self.channel, copy()?)
+            } else {
+                Input::none(self.channel)
+            },
+            stdout: Output::new(self.channel, Stream::Stdout, copy()?),
+            stderr: Output::none(self.channel, Stream::Stderr),
+            master: Some(pty.master),
+            theirs: Stdio::Terminal(pty.terminal),
+        })
+    }
+
+    fn pipes(&self) -> Result<Streams, NotTried> {
+        let stream = |what| move |cause| NotTried::Stream { what, cause };
+        let (stdin, input) = if self.config.openstdin {
+            let (theirs, ours) = pipe(Ours::Writes).map_err(stream("stdin"))?;
+            (theirs, Input::pipe(self.channel, ours))
+        } else {
+            // Ours, not the container's: it may have none.
+            let null =
+                rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let null = null.map_err(|cause| NotTried::Stream {
+                what: "stdin (/dev/null)",
+                cause: cause.into(),
+            })?;
+            (null, Input::none(self.channel))
+        };
+        let (stdout, output) = pipe(Ours::Reads).map_err(stream("stdout"))?;
+        let (stderr, errors) = pipe(Ours::Reads).map_err(stream("stderr"))?;
+        Ok(Streams {
+            stdin: input,
+            stdout: Output::new(self.channel, Stream::Stdout, output),
+            stderr: Output::new(self.channel, Stream::Stderr, errors),
+            master: None,
+            theirs: Stdio::Apart {
+                stdin,
+                stdout,
+                stderr,
+            },
+        })
+    }
+}
+
+fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> Program<'a> {
+    Program {
+        root: place.root.as_ref().map(AsFd::as_fd),
+        candidates: &plan.candidates,
+        arguments: &plan.arguments,
+        environment: &plan.environment,
+        directories: &plan.directories,
+        directory: &plan.directory,
+        identity: user.map(|user| Identity {
+            user: user.user,
+            group: user.group,
+            groups: &user.groups,
+        }),
+        open_files: place.root.is_some().then_some(OPEN_FILES),
+        killable: place.root.is_some(),
+    }
+}
+
+/// An image without the file knows no names; a file that cannot be read is an error.
+fn database(root: &Inside, path: &'static str) -> Result<Vec<u8>, NotTried> {
+    match root.read(path, DATABASE_MOST) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => Ok(Vec::new()),
+        result => result.map_err(|cause| NotTried::Database { path, cause }),
+    }
+}
+
+/// Programs that speak to `/dev/console` reach the primary session's terminal. Not worth failing for.
+fn show_console(root: &Inside, pty: &Pty) {
+    let shown = match root.make_file(CONSOLE, 0o600) {
+        Ok(()) => root.bind(pty.terminal.as_fd(), CONSOLE),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = shown {
+        log::warn!("{CONSOLE} of the container: {error}");
+    }
+}
+
+enum Ours {
+    Reads,
+    Writes,
+}
+
+/// A pipe: the process's end, blocking as programs expect, and ours, which is not.
+fn pipe(ours: Ours) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (theirs, ours) = match ours {
+        Ours::Reads => (writer, reader),
+        Ours::Writes => (reader, writer),
+    };
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((theirs, ours))
+}
+
+/// Processes that the kernel has killed for want of memory since it started. The whole machine is
+/// the container: a session killed by SIGKILL while the count grew was one of them.
+pub(super) fn oom_kills() -> u64 {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,249 @@
+//! A container's tree, used from outside of it: every path is resolved inside, so that a symbolic
+//! link of the image never leads into the tree of PID 1.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawMode, ResolveFlags, chmodat, makedev, mkdirat, mknodat,
+    openat2, symlinkat,
+};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+/// The root of a container's tree.
+#[derive(Debug)]
+pub struct Inside {
+    root: OwnedFd,
+}
+
+/// A device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl Inside {
+    /// The tree at `path` of our own.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn open(path: &str) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            root: rustix::fs::open(path, flags, Mode::empty())?,
+        })
+    }
+
+    /// Opens what `path` leads to.
+    ///
+    /// # Errors
+    /// As `openat2(2)`.
+    pub fn get(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(openat2(
+            &self.root,
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        )?)
+    }
+
+    /// Reads a file of at most `most` bytes.
+    ///
+    /// # Errors
+    /// It is missing, no file, or longer.
+    pub fn read(&self, path: &str, most: usize) -> io::Result<Vec<u8>> {
+        let fd = self.get(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let mut content = Vec::new();
+        let mut piece = [0u8; 4096];
+        loop {
+            match rustix::io::read(&fd, &mut piece) {
+                Ok(0) => return Ok(content),
+                Ok(length) => content.extend_from_slice(piece.get(..length).unwrap_or_default()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if content.len() > most {
+                return Err(io::Error::from(Errno::FBIG));
+            }
+        }
+    }
+
+    /// Makes a directory and those above it; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// The file system is read-only, or something else has the name.
+    pub fn make_directory(&self, path: &str, mode: RawMode) -> io::Result<()> {
+        if self.get(path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
+            return Ok(());
+        }
+        let (parent, name) = split(path);
+        if name.is_empty() {
+            return Err(io::Error::from(Errno::INVAL));
+        }
+        if !parent.is_empty() {
+            self.make_directory(parent, 0o755)?;
+        }
+        let parent = self.parent(parent)?;
+        mkdirat(&parent, name, Mode::from_raw_mode(mode))?;
+        // The caller's mode, whatever the file mode creation mask is.
+        Ok(chmodat(
+            &parent,
+            name,
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )?)
+    }
+
+    /// Makes a character device.
+    ///
+    /// # Errors
+    /// The name is taken, or the file system is read-only.
+    pub fn make_device(&self, path: &str, device: Device, mode: RawMode) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let parent = self.parent(parent)?;
+        let number = makedev(device.major, device.minor);
+        mknodat(
+            &parent,
+            name,
+            FileType::CharacterDevice,
+            Mode::from_raw_mode(mode),
+            number,
+        )?;
+        Ok(chmodat(
+            &parent,
+            name,
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )?)
+    }
+
+    /// Makes an empty file, something to mount over.
+    ///
+    /// # Errors
+    /// The name is taken, or the file system is read-only.
+    pub fn make_file(&self, path: &str, mode: RawMode) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let parent = self.parent(parent)?;
+        Ok(mknodat(
+            &parent,
+            name,
+            FileType::RegularFile,
+            Mode::from_raw_mode(mode),
+            0,
+        )?)
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// The name is taken, or the file system is read-only.
+    pub fn make_link(&self, path: &str, target: &str) -> io::Result<()> {
+        let (parent, name) = split(path);
+        Ok(symlinkat(target, self.parent(parent)?, name)?)
+    }
+
+    /// Mounts a file system on what `path` leads to.
+    ///
+    /// # Errors
+    /// As `mount(2)`.
+    pub fn mount(
+        &self,
+        source: &str,
+        path: &str,
+        kind: &str,
+        flags: MountFlags,
+        options: &str,
+    ) -> io::Result<()> {
+        let target = self.get(path, OFlags::PATH)?;
+        let options = std::ffi::CString::new(options)?;
+        Ok(rustix::mount::mount(
+            source,
+            by_descriptor(target.as_fd()),
+            kind,
+            flags,
+            &*options,
+        )?)
+    }
+
+    /// Shows what `source` is at `path`.
+    ///
+    /// # Errors
+    /// As `mount(2)`.
+    pub fn bind(&self, source: BorrowedFd<'_>, path: &str) -> io::Result<()> {
+        let target = self.get(path, OFlags::PATH)?;
+        Ok(rustix::mount::mount_bind(
+            by_descriptor(source),
+            by_descriptor(target.as_fd()),
+        )?)
+    }
+
+    fn parent(&self, path: &str) -> io::Result<OwnedFd> {
+        let path = if path.is_empty() { "/" } else { path };
+        self.get(path, OFlags::PATH | OFlags::DIRECTORY)
+    }
+}
+
+impl AsFd for Inside {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// The path that leads to an open descriptor, for calls that take paths alone.
+fn by_descriptor(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// `/a/b` is `/a` and `b`; `/a` is nothing and `a`.
+fn split(path: &str) -> (&str, &str) {
+    let path = path.trim_end_matches('/');
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_of_the_image_does_not_lead_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        std::fs::write(path.join("secret"), "inside").expect("written");
+        std::os::unix::fs::symlink("/secret", path.join("absolute")).expect("linked");
+        std::os::unix::fs::symlink("../../../../secret", path.join("climbing")).expect("linked");
+        let inside = Inside::open(path.to_str().expect("UTF-8")).expect("it is there");
+        assert_eq!(inside.read("/absolute", 100).expect("read"), b"inside");
+        assert_eq!(inside.read("climbing", 100).expect("read"), b"inside");
+        assert_eq!(
+            inside
+                .read("secret", 3)
+                .expect_err("too long")
+                .raw_os_error(),
+            Some(libc::EFBIG)
+        );
+    }
+
+    #[test]
+    fn directories_are_made_with_those_above() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inside = Inside::open(folder.path().to_str().expect("UTF-8")).expect("it is there");
+        inside.make_directory("/a/b/c/", 0o700).expect("made");
+        inside
+            .make_directory("/a/b/c", 0o700)
+            .expect("there already");
+        assert!(folder.path().join("a/b/c").is_dir());
+        inside.make_link("/a/to", "b").expect("linked");
+        inside
+            .make_directory("/a/to/d", 0o755)
+            .expect("made through the link");
+        assert!(folder.path().join("a/b/d").is_dir());
+        inside.make_file("/a/file", 0o644).expect("made");
+        assert!(inside.make_directory("/a/file/x", 0o755).is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! The kernel's announcements of devices (`NETLINK_KOBJECT_UEVENT`).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+/// Multicast group of the kernel's own events (2 is udev's).
+const KERNEL_GROUP: u32 = 1;
+
+/// A subscription to the kernel's device events.
+#[derive(Debug)]
+pub struct Uevents {
+    fd: OwnedFd,
+}
+
+impl Uevents {
+    /// Subscribes. Events from now on are kept for us by the kernel.
+    ///
+    /// # Errors
+    /// The kernel has no netlink.
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            flags,
+            Some(KOBJECT_UEVENT),
+        )?;
+        bind(&fd, &SocketAddrNetlink::new(0, KERNEL_GROUP))?;
+        Ok(Self { fd })
+    }
+
+    /// Copies the next event into `buffer`: NUL-separated texts, `ACTION=add`, `SUBSYSTEM=block` ….
+    /// `None`: nothing waits. `ENOBUFS` says that events were lost.
+    ///
+    /// # Errors
+    /// The socket cannot be read.
+    pub fn next<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+        match recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
+            Ok((length, _)) => Ok(buffer.get(..length)),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Uevents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
