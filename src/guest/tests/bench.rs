@@ -75,6 +75,15 @@ pub(super) struct Bench {
 impl Bench {
     /// A machine with these sessions, the first one the primary, that has not started yet.
     pub(super) fn new(sessions: Vec<model::Session>, link: LinkConfig) -> Self {
+        Self::with_carrier(sessions, link, true)
+    }
+
+    /// The same, with or without anything that carries the link.
+    pub(super) fn with_carrier(
+        sessions: Vec<model::Session>,
+        link: LinkConfig,
+        carried: bool,
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
@@ -95,7 +104,7 @@ impl Bench {
         };
         let carrier = Carrier::new(theirs.into(), "a socket".into(), Pace::Virtio);
         machine
-            .connect(&vm, [7, 8], Some(carrier))
+            .connect(&vm, [7, 8], carried.then_some(carrier))
             .expect("a socket can be watched");
         Self {
             machine,

@@ -252,3 +252,24 @@ fn an_idle_machine_does_not_wake_up() {
         },
     );
 }
+
+#[test]
+fn the_end_is_noticed_without_a_link_to_wake_anybody() {
+    alone(
+        "guest::tests::endings::the_end_is_noticed_without_a_link_to_wake_anybody",
+        || {
+            let sessions = vec![shell("echo out; exit 8")];
+            let mut bench = Bench::with_carrier(sessions, LinkConfig::default(), false);
+            bench.begin();
+            let (start, limit) = (now(), Duration::from_secs(20));
+            while bench.machine.status().is_none() && now() < start + limit {
+                bench.machine.turn(Some(start + limit));
+            }
+            assert!(
+                now() < start + limit,
+                "it slept over the end of its session"
+            );
+            assert_eq!(bench.machine.status(), Some(8));
+        },
+    );
+}
