@@ -8,6 +8,7 @@ mod logs;
 mod ps;
 mod terminal;
 
+use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,7 @@ pub enum ClientError {
     #[error("{0}")]
     Refused(String),
     /// The conversation with the listener broke off.
-    #[error("the listener went away: {0}")]
+    #[error("the listener went away{}", .0.source().map(|s| format!(": {s}")).unwrap_or_default())]
     Http(#[from] hyper::Error),
     /// The listener answers something else than it should.
     #[error("unexpected answer of the listener: {0}")]

@@ -120,7 +120,7 @@ impl Lines {
                 } else {
                     "stdout"
                 };
-                let note = format!("[{lost} bytes of {name} were dropped by the guest]\n");
+                let note = format!("[{lost} bytes of {name} are missing here]\n");
                 self.frame(Stream::Stderr.number(), note.as_bytes(), out);
             }
             Kind::End | Kind::Session => {}

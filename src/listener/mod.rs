@@ -79,6 +79,10 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
     let process = |action| move |source| ListenError::Process { action, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(process("catch SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(process("catch SIGINT"))?;
+    // A limit on the size of files is then an error of the write, told and got over like a full
+    // disk, and not the end of the process.
+    let _file_limit =
+        signal(SignalKind::from_raw(nix::libc::SIGXFSZ)).map_err(process("catch SIGXFSZ"))?;
     state_dir::raise_descriptor_limit();
     state_dir::owner_only();
 

@@ -6,7 +6,8 @@ use std::pin::pin;
 use super::stdin::Stdin;
 use super::{Container, Inner};
 use crate::link::{Channel, Control};
-use crate::listener::store::state::{ContainerRecord, State, StateError, StoredExit};
+use crate::listener::store::StateError;
+use crate::listener::store::state::{ContainerRecord, State, StoredExit};
 
 /// Why a container cannot do what a client wants.
 #[derive(Debug, thiserror::Error)]

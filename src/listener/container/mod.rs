@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 
 use self::outgoing::Outgoing;
 use self::stdin::Stdin;
-use super::store::state::{ContainerRecord, State, StateError, StoredExit};
-use super::store::{Log, LogError, Positions, Reader};
+use super::store::state::{ContainerRecord, State, StoredExit};
+use super::store::{Log, LogError, Positions, Reader, StateError};
 use crate::link::{Channel, Stream};
 
 pub use clients::{ClientError, Condition, Outcome, RunWatch};
@@ -269,18 +269,18 @@ impl Inner {
                 exit.shown = true;
                 exit.missing = *missing;
             }
-            if session.primary {
-                self.record.state = State::Exited;
-                self.record.finished_ns = Some(now_ns);
-            }
         }
         let unfinished = matches!(self.record.state, State::Created | State::Running);
-        let lost = gone && unfinished;
-        if lost {
-            self.record.state = State::Lost;
+        let end = match self.record.exit() {
+            Some(_) => Some(State::Exited),
+            None => gone.then_some(State::Lost),
+        };
+        let ended = end.filter(|_| unfinished);
+        if let Some(state) = ended {
+            self.record.state = state;
             self.record.finished_ns = Some(now_ns);
         }
-        lost || !waiting.is_empty()
+        ended.is_some() || !waiting.is_empty()
     }
 
     /// Writes the record. A failure is told and kept as trouble: what it holds can be told by the

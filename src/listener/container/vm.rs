@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::stdin::Stdin;
 use super::{Absence, Connection, Container, Inner};
 use crate::link::{Control, Hello, Link, Resume, Stream};
-use crate::listener::store::state::{State, StateError};
-use crate::listener::store::{Batch, LogError};
+use crate::listener::store::state::State;
+use crate::listener::store::{Batch, LogError, StateError};
 
 /// Why a VM's connection cannot go on as it was.
 #[derive(Debug, thiserror::Error)]

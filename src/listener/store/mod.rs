@@ -12,6 +12,7 @@ mod log;
 mod positions;
 mod reader;
 pub mod record;
+mod record_file;
 mod segments;
 pub mod state;
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use batch::Batch;
 pub use log::{Log, LogError, SEGMENT_BYTES};
 pub use positions::{Positions, SessionMark, StreamPosition};
 pub use reader::{CHUNK_BYTES, Reader};
+pub use record_file::StateError;
 pub use segments::list as segment_starts;

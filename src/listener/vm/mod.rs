@@ -5,6 +5,8 @@
 //! anything of it is acknowledged. When the store fails, nothing is read until it has taken what
 //! is there: the VM's own buffers fill, then its processes wait.
 
+mod intake;
+
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +17,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::intake::Brought;
 use super::clock::{Monotonic, now_ns};
-use super::container::{Absence, Connection, Container, VmError};
+use super::container::{Absence, Connection, Container};
 use super::registry::Registry;
-use super::store::{Batch, LogError, SessionMark};
-use crate::link::{Channel, Control, Event, Hello, Link, Options, Stream};
+use super::store::Batch;
+use crate::link::{Link, Options};
 
 /// Bytes taken from a VM's socket at a time.
 const READ_BYTES: usize = 128 * 1024;
@@ -121,15 +124,6 @@ enum End {
     Silent,
     #[error("{0}")]
     Io(#[from] io::Error),
-}
-
-/// What a read brought, on its way into the store.
-#[derive(Default)]
-struct Brought {
-    batch: Batch,
-    messages: Vec<(u64, Control)>,
-    /// Offsets to acknowledge once it is stored.
-    stored: Vec<(Channel, Stream, u64)>,
 }
 
 struct Task {
@@ -255,198 +249,12 @@ impl Task {
         // What the clock brings (a lost link) carries no data.
         SCRATCH.with_borrow_mut(|scratch| self.take_events(&mut scratch.batch));
     }
-
-    /// Takes all events of the link; what is to be stored is collected in `batch` and stored.
-    fn take_events(&mut self, batch: &mut Batch) {
-        let mut next = self.link.poll_event();
-        if next.is_none() {
-            return;
-        }
-        let mut brought = Brought {
-            batch: std::mem::take(batch),
-            ..Brought::default()
-        };
-        brought.batch.restart(now_ns());
-        while let Some(event) = next {
-            match event {
-                Event::Hello(hello) => {
-                    // What came before belongs to the boot before.
-                    self.store(&mut brought);
-                    self.hello(&hello);
-                }
-                Event::Established { .. } => {
-                    if let Some(container) = &self.container {
-                        container.link_up(&self.connection);
-                    }
-                }
-                Event::Lost => {
-                    if let Some(container) = &self.container
-                        && let Some(absence) = container.link_down(&self.connection)
-                    {
-                        tracing::warn!(id = container.id(), "VM does not answer");
-                        self.shared.expect_back(container, absence);
-                    }
-                }
-                Event::Refused { .. } => {}
-                Event::Message { sequence, message } => {
-                    self.message(&mut brought, sequence, message);
-                }
-                Event::Data {
-                    channel,
-                    stream,
-                    offset,
-                    bytes,
-                } => {
-                    brought.batch.data(channel, stream, offset, &bytes);
-                    brought.acknowledge(channel, stream, offset + bytes.len() as u64);
-                }
-                Event::Gap {
-                    channel,
-                    stream,
-                    from,
-                    to,
-                } => {
-                    brought.batch.gap(channel, stream, from, to);
-                    brought.acknowledge(channel, stream, to);
-                }
-                Event::End {
-                    channel,
-                    stream,
-                    offset,
-                } => {
-                    brought.batch.end(channel, stream, offset);
-                    brought.acknowledge(channel, stream, offset + 1);
-                }
-            }
-            next = self.link.poll_event();
-        }
-        self.store(&mut brought);
-        *batch = brought.batch;
-    }
-
-    fn hello(&mut self, hello: &Hello) {
-        // Never acknowledged: the guest sends it again.
-        self.unstored = None;
-        let identity = &hello.identity;
-        let (peer, registry) = (self.connection.peer, &self.shared.registry);
-        let container = match registry.take_in(&identity.id) {
-            Ok(container) => container,
-            Err(error) => {
-                tracing::warn!(%peer, %error, "VM refused");
-                return self.link.refuse(&error.to_string());
-            }
-        };
-        if let Some(other) = self.container.take_if(|c| !Arc::ptr_eq(c, &container)) {
-            other.disconnected(&self.connection, now_ns());
-        }
-        match container.hello(hello, &self.connection, now_ns()) {
-            Ok(resume) => {
-                let (id, name, epoch) = (&identity.id, &identity.name, identity.epoch);
-                let resumed = !resume.is_empty();
-                tracing::info!(id, name, epoch, %peer, resumed, "VM connected");
-                self.link.accept(resume);
-                self.container = Some(container);
-            }
-            Err(error) => {
-                tracing::warn!(id = identity.id, %peer, %error, "VM refused");
-                self.link.refuse(&error.to_string());
-            }
-        }
-    }
-
-    fn message(&mut self, brought: &mut Brought, sequence: u64, message: Control) {
-        match &message {
-            Control::Session {
-                channel,
-                id,
-                primary,
-                ..
-            } => {
-                self.link.open(*channel);
-                let mark = SessionMark {
-                    channel: *channel,
-                    id: id.clone(),
-                    primary: *primary,
-                };
-                if let Err(error) = brought.batch.session(mark) {
-                    tracing::warn!(peer = %self.connection.peer, %error, "session not marked");
-                }
-            }
-            Control::Refused { what, message } => {
-                let id = self.container.as_ref().map(|c| c.id());
-                tracing::warn!(id, what, message, "VM refused a request");
-            }
-            _ => {}
-        }
-        brought.messages.push((sequence, message));
-    }
-
-    /// Stores and acknowledges; what the store does not take now is kept, and nothing read.
-    fn store(&mut self, brought: &mut Brought) {
-        if brought.batch.is_empty() && brought.messages.is_empty() {
-            return;
-        }
-        let Some(container) = &self.container else {
-            // The link lets nothing through before a guest was accepted.
-            return;
-        };
-        let (batch, messages) = (&mut brought.batch, &brought.messages);
-        match container.store(&self.connection, batch, messages, now_ns()) {
-            Ok(()) => {
-                for (channel, stream, offset) in brought.stored.drain(..) {
-                    self.link.stored(channel, stream, offset);
-                }
-                if let Some((sequence, _)) = brought.messages.last() {
-                    self.link.message_stored(*sequence);
-                }
-                brought.messages.clear();
-            }
-            // The next step of the task closes the connection; nothing is acknowledged.
-            Err(VmError::Replaced) => {}
-            // Trying again would not help; a new handshake starts from what is stored.
-            Err(VmError::Log(error @ LogError::OutOfPlace { .. })) => {
-                tracing::error!(id = container.id(), %error, "VM's connection closed");
-                self.connection.close();
-            }
-            Err(error @ (VmError::Log(_) | VmError::State(_))) => {
-                // Told once: the container's state says it as long as it lasts.
-                if !std::mem::replace(&mut self.in_trouble, true) {
-                    tracing::error!(id = container.id(), %error, "output not stored; the VM waits");
-                }
-                self.unstored = Some(Box::new(std::mem::take(brought)));
-            }
-        }
-    }
-
-    fn retry(&mut self) {
-        if let Some(mut brought) = self.unstored.take() {
-            self.store(&mut brought);
-            if self.unstored.is_none() {
-                self.in_trouble = false;
-                let id = self.container.as_ref().map(|c| c.id());
-                tracing::info!(id, "output is being stored again");
-            }
-        }
-    }
 }
 
 async fn ready(socket: &TcpStream, interest: Option<Interest>) -> io::Result<()> {
     match interest {
         Some(interest) => socket.ready(interest).await.map(|_| ()),
         None => std::future::pending().await,
-    }
-}
-
-impl Brought {
-    fn acknowledge(&mut self, channel: Channel, stream: Stream, offset: u64) {
-        let known = self
-            .stored
-            .iter_mut()
-            .find(|(c, s, _)| *c == channel && *s == stream);
-        match known {
-            Some((_, _, stored)) => *stored = offset,
-            None => self.stored.push((channel, stream, offset)),
-        }
     }
 }
 
