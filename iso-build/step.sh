@@ -17,7 +17,12 @@ ticker=
 
 # A terminal gets a counter that moves; anything else a sign of life now and then.
 show_progress() {
-    while sleep "$1"; do
+    # The sleep ends with its parent: what it holds open would keep a pipe's reader waiting.
+    trap 'kill "$nap" 2>/dev/null; exit' TERM
+    while :; do
+        sleep "$1" &
+        nap=$!
+        wait "$nap"
         if [ -t 1 ]; then
             printf '\r  %-44s %4d s' "$label" $(($(date +%s) - start))
         else

@@ -42,6 +42,8 @@ pub struct Machine {
     childless: bool,
     /// Children that are no sessions and whose end somebody waits for.
     pub(super) helpers: Vec<(i32, Option<reap::End>)>,
+    /// When the next exit record may be due.
+    settles: Option<Duration>,
     /// When the link last got on.
     progress: Duration,
     unacknowledged: Unacknowledged,
@@ -80,6 +82,7 @@ impl Machine {
             uevents: false,
             childless: false,
             helpers: Vec::new(),
+            settles: None,
             progress: Duration::ZERO,
             unacknowledged: Unacknowledged::default(),
             ready: Vec::new(),
@@ -174,6 +177,11 @@ impl Machine {
         self.link.unacknowledged()
     }
 
+    /// There is a port that the link goes over.
+    pub fn has_carrier(&self) -> bool {
+        self.carrier.is_some()
+    }
+
     /// Settings of the link.
     pub fn timing(&self) -> &LinkConfig {
         &self.timing
@@ -211,7 +219,6 @@ impl Machine {
 
     /// One turn: waits for something to happen, at most until `until`, and handles all of it.
     pub fn turn(&mut self, until: Option<Duration>) {
-        let settled = self.settle();
         let stop = self.take_stop_actions();
         self.transmit(now());
         let link = self.link_deadline();
@@ -220,7 +227,7 @@ impl Machine {
             .as_ref()
             .is_some_and(Carrier::has_more)
             .then_some(Duration::ZERO);
-        let until = [until, settled, stop, link, more]
+        let until = [until, self.settles, stop, link, more]
             .into_iter()
             .flatten()
             .min();
@@ -251,6 +258,7 @@ impl Machine {
         self.ready = ready;
         self.receive(now);
         self.each_session(Session::refill);
+        self.settles = self.settle();
         self.transmit(now);
         self.note_progress(now);
     }

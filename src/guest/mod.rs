@@ -33,5 +33,8 @@ mod steps;
 mod stop;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::boot::run as pid_1;
 pub use self::source::resolved;

@@ -91,7 +91,8 @@ fn say_goodbye(machine: &mut Machine, reason: &str) {
 fn wait_for_the_listener(machine: &mut Machine) -> String {
     let patience = Duration::from_secs(u64::from(machine.timing().exit_wait));
     let start = machine.ended().unwrap_or_else(now);
-    while !machine.unacknowledged().is_zero() {
+    // Without a port nobody will ever acknowledge anything.
+    while machine.has_carrier() && !machine.unacknowledged().is_zero() {
         let until = machine.progress().max(start).saturating_add(patience);
         if now() >= until {
             break;
@@ -102,11 +103,14 @@ fn wait_for_the_listener(machine: &mut Machine) -> String {
     if left.is_zero() {
         return String::new();
     }
+    let why = if machine.has_carrier() {
+        format!("within {} s", patience.as_secs())
+    } else {
+        "for want of a port".to_owned()
+    };
     let text = format!(
-        "; {} bytes of output and {} messages were not acknowledged by the listener within {} s",
-        left.bytes,
-        left.messages,
-        patience.as_secs()
+        "; {} bytes of output and {} messages were not acknowledged by the listener {why}",
+        left.bytes, left.messages
     );
     log::error!("link{text}");
     text

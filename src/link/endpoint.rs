@@ -67,8 +67,6 @@ pub(super) struct ListenerSide {
     pub(super) timer: Repeat,
     /// A guest spoke that has not echoed our nonce: ask it.
     pub(super) hail_due: bool,
-    /// Epoch of the guest that was let in last.
-    pub(super) epoch: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -147,7 +145,6 @@ impl Link {
                 state: ListenerState::Waiting,
                 timer: Repeat::now(),
                 hail_due: false,
-                epoch: None,
             })
         })
     }
@@ -289,6 +286,8 @@ impl Link {
     }
 
     /// Lets the guest of the last [`Event::Hello`] in; `resume` is what is stored of its epoch.
+    /// What was written and sent before is forgotten: the owner goes on from what the guest has
+    /// received, as the hello says.
     pub fn accept(&mut self, resume: Resume) {
         let Side::Listener(side) = &mut self.side else {
             return;
@@ -300,13 +299,8 @@ impl Link {
         self.seal = Some(seal(hello.nonce, nonce));
         side.nonce = next_nonce(&mut self.nonces);
         side.timer = Repeat::now();
-        if side.epoch.replace(hello.identity.epoch) == Some(hello.identity.epoch) {
-            self.outbox.resume(hello.messages);
-        } else {
-            // The guest may know another listener's bytes: its own count is where ours begin.
-            self.sending.clear();
-            self.outbox.start_at(hello.messages);
-        }
+        // The guest's own count is where ours begins, whoever sent what it has.
+        self.outbox = Outbox::starting_at(hello.messages);
         let mut sending = BTreeMap::new();
         self.receiving.clear();
         for (channel, stream, next) in &resume.streams {
@@ -320,13 +314,11 @@ impl Link {
                 continue;
             }
             let key = (*channel, *stream);
-            let known = self.sending.remove(&key);
-            let mut known = match known.filter(|stream| stream.length() + 1 >= *next) {
-                Some(known) => known,
-                None if hello.ended.contains(channel) => SendStream::ended(*next),
-                None => SendStream::new(*next),
+            let known = if hello.ended.contains(channel) {
+                SendStream::ended(*next)
+            } else {
+                SendStream::new(*next)
             };
-            known.resume(*next);
             sending.insert(key, known);
         }
         self.sending = sending;

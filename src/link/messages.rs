@@ -16,6 +16,15 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// Another one's messages were counted before ours: the first of them gets this number.
+    pub(super) fn starting_at(count: u64) -> Self {
+        Self {
+            base: count,
+            next: count,
+            ..Self::default()
+        }
+    }
+
     /// False: full, the message is not taken.
     pub(super) fn push(&mut self, message: Vec<u8>) -> bool {
         if self.kept.len() >= MESSAGES_MOST {
@@ -59,17 +68,8 @@ impl Outbox {
 
     /// A new connection: the peer has `from`.
     pub(super) fn resume(&mut self, from: u64) {
-        if from > self.base + self.kept.len() as u64 {
-            self.start_at(from);
-        }
         self.acknowledge(from);
         self.rewind(from);
-    }
-
-    /// Another one's messages were counted before ours: the first of them gets this number.
-    pub(super) fn start_at(&mut self, from: u64) {
-        self.base = from;
-        self.next = from;
     }
 
     pub(super) fn timed_out(&mut self) {

@@ -13,8 +13,12 @@ pub fn run(work: impl FnOnce() -> u8) -> io::Result<i32> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("only a process with one thread may fork"));
     }
-    // SAFETY: one thread, checked above, so that the child's copy of memory is complete and no
-    // lock in it is held.
+    fork(work)
+}
+
+fn fork(work: impl FnOnce() -> u8) -> io::Result<i32> {
+    // SAFETY: our callers have made sure that no other thread holds a lock that `work` may want, so
+    // that the child's copy of memory is complete.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -25,4 +29,15 @@ pub fn run(work: impl FnOnce() -> u8) -> io::Result<i32> {
         }
         pid => Ok(pid),
     }
+}
+
+/// Runs a test's body in a process with one thread and returns true when it passes. To be called in
+/// a test program that runs this test alone: its first thread only waits then.
+#[cfg(test)]
+pub(crate) fn passes(body: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+    let child = fork(|| u8::from(std::panic::catch_unwind(body).is_err())).expect("a process");
+    let child = rustix::process::Pid::from_raw(child).expect("not 0");
+    let end = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+    end.expect("our child")
+        .is_some_and(|(_, status)| status.exit_status() == Some(0))
 }

@@ -122,14 +122,16 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<Stamp> {
     let temporary = temporary_name(path);
     let written = write_new(&temporary, bytes, &old)
         .and_then(|stamp| std::fs::rename(&temporary, path).map(|()| stamp));
-    if written.is_err() {
-        // The first error is the one to tell; a file that was never made need not go.
-        std::fs::remove_file(&temporary).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
-    }
-    written
+    written.map_err(|first| match std::fs::remove_file(&temporary) {
+        Err(second) if second.kind() != io::ErrorKind::NotFound => io::Error::new(
+            first.kind(),
+            format!(
+                "{first}; and {} is left behind: {second}",
+                temporary.display()
+            ),
+        ),
+        _ => first,
+    })
 }
 
 fn write_new(path: &Path, bytes: &[u8], old: &std::fs::Metadata) -> io::Result<Stamp> {

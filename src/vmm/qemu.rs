@@ -4,7 +4,7 @@
 //! | .vmx | QEMU |
 //! |---|---|
 //! | `ideC:U`, `sataN:U` | `ide-cd` / `ide-hd` on the PIIX's or an AHCI's bus |
-//! | `scsiN.virtualDev` `pvscsi`, `lsisas1068`, `lsilogic` | `pvscsi`, `mptsas1068`, `lsi53c895a` (QEMU has no 53C1030; the nearest, for another driver) |
+//! | `scsiN.virtualDev` `pvscsi`, `lsisas1068`, `lsilogic` | `pvscsi`, `mptsas1068`, and that again (QEMU has no 53C1030) |
 //! | `ethernetN.virtualDev` `vmxnet3`, `e1000`, `e1000e`, `vlance` | the same (`pcnet`), on a user-mode network |
 //! | `serialN.fileType` `network`, `file`, `pipe`, `device` | `isa-serial` on a chardev; a client dials again until it is heard |
 //! | `memsize`, `numvcpus`, `firmware`, `bios.bootOrder` | `-m`, `-smp`, OVMF, `bootindex` |

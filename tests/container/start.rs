@@ -46,13 +46,19 @@ fn the_blog_s_hello_says_hello() {
 }
 
 #[test]
-fn without_guestinfo_the_keys_that_are_missed_are_named() {
+fn without_guestinfo_the_roots_that_were_looked_under_are_named() {
     let mut machine = Machine::new(&[]);
     machine.unset_all("guestinfo.");
     machine.boot();
     machine.off();
     let error = machine.error();
-    assert!(error.contains("guestinfo./common/id"), "{}", machine.told());
+    for part in ["no guestinfo", "guestinfo./", "guestinfo.vice./"] {
+        assert!(
+            error.contains(part),
+            "{part} is not named\n{}",
+            machine.told()
+        );
+    }
 }
 
 #[test]

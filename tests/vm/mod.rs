@@ -104,6 +104,8 @@ impl Machine {
             .arg(self.folder.path().join("console"))
             .args(["--timeout", TIMEOUT])
             .args(arguments)
+            // A host that is killed leaves its sockets.
+            .env("TMPDIR", self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

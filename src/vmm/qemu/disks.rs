@@ -105,9 +105,9 @@ fn scsi_model(plan: &mut Plan, lines: &Lines, id: &str) -> Result<&'static str, 
         Some("lsisas1068") => Ok("mptsas1068"),
         Some("lsilogic") => {
             plan.warnings.push(format!(
-                "{key} = \"lsilogic\": QEMU has no LSI 53C1030, the guest gets a 53C895A (Linux driver sym53c8xx, not mptspi)"
+                "{key} = \"lsilogic\": QEMU has no LSI 53C1030, the guest gets its SAS sibling, the 1068 (Linux driver mptsas, not mptspi)"
             ));
-            Ok("lsi53c895a")
+            Ok("mptsas1068")
         }
         None => Err(lines.missing(&key, "name pvscsi, lsisas1068 or lsilogic")),
         Some(_) => Err(lines.unsupported(&key, "take pvscsi, lsisas1068 or lsilogic")),
@@ -253,7 +253,20 @@ fn drive(plan: &mut Plan, device: &Device, slot: &Slot, content: Content, index:
     if model == "scsi-hd" {
         options = options
             .with("vendor", "VMware")
-            .with("product", "Virtual disk");
+            .with("product", "Virtual disk")
+            .with("wwn", world_wide_name(plan.uuid, device));
     }
     plan.option("-device", options.with_some("bootindex", index));
+}
+
+/// A name that stays the same, from the machine's UUID and the disk's place: an SAS adapter shows
+/// no disk without one. NAA 5 (IEEE registered), VMware's OUI, 36 bits of ours.
+fn world_wide_name(uuid: Option<[u8; 16]>, device: &Device) -> String {
+    const REGISTERED_VMWARE: u64 = 0x5_000c29;
+    let [.., a, b, c] = uuid.unwrap_or_default();
+    let machine = u64::from(u32::from_be_bytes([0, a, b, c]));
+    let bus = u64::from(device.number.unwrap_or_default() & 0xf);
+    let unit = u64::from(device.unit.unwrap_or_default() & 0xf);
+    let name = (REGISTERED_VMWARE << 36) | (machine << 12) | (bus << 4) | unit;
+    format!("{name:#x}")
 }

@@ -49,7 +49,7 @@ fn the_blogs_machine_is_planned_line_by_line() {
         [
             "pvscsi,id=scsi0",
             "ide-cd,drive=ide0-0,bus=ide.0,unit=0,bootindex=0",
-            "scsi-hd,drive=scsi0-0,bus=scsi0.0,scsi-id=0,vendor=VMware,product=Virtual disk,bootindex=16",
+            "scsi-hd,drive=scsi0-0,bus=scsi0.0,scsi-id=0,vendor=VMware,product=Virtual disk,wwn=0x5000c2951ca38000,bootindex=16",
             "vmxnet3,mac=00:50:56:2c:f7:f4,netdev=ethernet0,romfile=",
             "isa-serial,chardev=serial0,index=0",
             "isa-serial,chardev=serial1,index=1",
@@ -161,11 +161,11 @@ fn every_disk_controller_has_its_model_and_place() {
         [
             "ich9-ahci,id=sata0",
             "mptsas1068,id=scsi0",
-            "lsi53c895a,id=scsi1",
+            "mptsas1068,id=scsi1",
             "ide-hd,drive=ide1-0,bus=ide.1,unit=0,bootindex=16",
             "ide-cd,drive=sata0-1,bus=sata0.1,bootindex=0",
-            "scsi-hd,drive=scsi0-3,bus=scsi0.0,scsi-id=3,vendor=VMware,product=Virtual disk,bootindex=17",
-            "scsi-hd,drive=scsi1-0,bus=scsi1.0,scsi-id=0,vendor=VMware,product=Virtual disk,bootindex=18",
+            "scsi-hd,drive=scsi0-3,bus=scsi0.0,scsi-id=3,vendor=VMware,product=Virtual disk,wwn=0x5000c29000000003,bootindex=17",
+            "scsi-hd,drive=scsi1-0,bus=scsi1.0,scsi-id=0,vendor=VMware,product=Virtual disk,wwn=0x5000c29000000010,bootindex=18",
         ]
     );
     assert_eq!(
