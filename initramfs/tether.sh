@@ -69,7 +69,7 @@ case $libc in
         PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
             CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=musl-gcc \
             RUSTFLAGS="$flags -C link-self-contained=no" \
-            build --target $target -Zbuild-std=std,panic_abort -Zbuild-std-features=
+            build --target $target -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
         ;;
     glibc)
         target=x86_64-unknown-linux-gnu
