@@ -39,16 +39,12 @@ export CARGO_INCREMENTAL=0
 flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
 
 # Debian's rustc has no std for musl, so cargo builds one (build-std), and that std wants libunwind.
-# gcc's own unwinder serves, but it was made for glibc: the one function of glibc's that it calls
-# answers "not found" here, after which it looks through the program headers as it does everywhere.
+# Without unwind tables there is nothing to unwind by: no-unwind.c is all of it that is left.
 make_libunwind() {
     mkdir -p "$TETHER_UNWIND"
-    [ ! -f "$TETHER_UNWIND/libunwind.a" ] || return 0
-    cp "$(gcc -print-file-name=libgcc_eh.a)" "$TETHER_UNWIND/new.a"
-    echo 'int _dl_find_object(void *pc, void *result) { (void)pc; (void)result; return -1; }' |
-        musl-gcc -Os -x c -c - -o "$TETHER_UNWIND/dl_find_object.o"
-    ar rD "$TETHER_UNWIND/new.a" "$TETHER_UNWIND/dl_find_object.o"
-    mv "$TETHER_UNWIND/new.a" "$TETHER_UNWIND/libunwind.a"
+    musl-gcc -Os -Wall -Wextra -Werror -c initramfs/no-unwind.c -o "$TETHER_UNWIND/no-unwind.o"
+    rm -f "$TETHER_UNWIND/libunwind.a"
+    ar rcD "$TETHER_UNWIND/libunwind.a" "$TETHER_UNWIND/no-unwind.o"
 }
 
 build() { # CARGO-FLAG…
