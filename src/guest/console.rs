@@ -139,11 +139,14 @@ impl Log for Console {
         };
         let line = match &*target {
             Target::Kernel(_) => format!("{level}tether: {}\n", record.args()),
-            _ => format!(
-                "[{:9.3}] tether: {level}{}\n",
-                now().as_secs_f64(),
-                record.args()
-            ),
+            _ => {
+                let now = now();
+                let (seconds, millis) = (now.as_secs(), now.subsec_millis());
+                format!(
+                    "[{seconds:5}.{millis:03}] tether: {level}{}\n",
+                    record.args()
+                )
+            }
         };
         target.write(line.as_bytes());
     }

@@ -17,7 +17,7 @@ impl Steps {
         let start = now();
         let result = work();
         let took = now().saturating_sub(start);
-        log::info!("{name}: {:.1} ms", took.as_secs_f64() * 1000.0);
+        log::info!("{name}: {}", Milliseconds(took));
         self.taken.push((name, took));
         result
     }
@@ -27,9 +27,19 @@ impl fmt::Display for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (name, took)) in self.taken.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{name} {:.1} ms", took.as_secs_f64() * 1000.0)?;
+            write!(f, "{comma}{name} {}", Milliseconds(*took))?;
         }
         Ok(())
+    }
+}
+
+/// To a tenth. Without floating point, whose text form alone takes kilobytes of the binary.
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.0.as_micros() / 100;
+        write!(f, "{}.{} ms", tenths / 10, tenths % 10)
     }
 }
 

@@ -3,7 +3,6 @@
 pub mod mount;
 mod superblock;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -43,6 +42,7 @@ pub struct Disk {
 /// A disk that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    name: String,
     bytes: u64,
     content: Result<Option<FileSystem>, String>,
 }
@@ -60,8 +60,8 @@ pub enum DiskError {
         label: &'static str,
         /// How long it was waited for.
         limit: Duration,
-        /// What there was instead, by name.
-        seen: BTreeMap<String, Seen>,
+        /// What there was instead.
+        seen: Vec<Seen>,
     },
     /// Somebody wanted the machine to stop before.
     #[error("stopped while waiting for the disk labelled {label:?}: {reason}")]
@@ -112,7 +112,7 @@ fn wait(
     limit: Duration,
 ) -> Result<Disk, DiskError> {
     let deadline = now().saturating_add(limit);
-    let mut seen = BTreeMap::new();
+    let mut seen = Vec::new();
     loop {
         if let Some(disk) = look(&mut seen, label) {
             return Ok(disk);
@@ -140,7 +140,7 @@ fn wait(
 }
 
 /// Looks at every disk that was not looked at before.
-fn look(seen: &mut BTreeMap<String, Seen>, label: &str) -> Option<Disk> {
+fn look(seen: &mut Vec<Seen>, label: &str) -> Option<Disk> {
     let devices = match std::fs::read_dir(DEVICES) {
         Ok(devices) => devices,
         Err(error) => {
@@ -152,17 +152,17 @@ fn look(seen: &mut BTreeMap<String, Seen>, label: &str) -> Option<Disk> {
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok());
     let mut new: Vec<String> = names
-        .filter(|name| is_disk(name) && !seen.contains_key(name))
+        .filter(|name| is_disk(name) && !seen.iter().any(|seen| seen.name == *name))
         .collect();
     new.sort();
     for name in new {
         let disk = probe(&name);
-        log::info!("disk {}", Line(&name, &disk));
+        log::info!("disk {disk}");
         let matching = match &disk.content {
             Ok(Some(found)) if found.label == label => Some(found.kind),
             Ok(_) | Err(_) => None,
         };
-        seen.insert(name.clone(), disk);
+        seen.push(disk);
         if let Some(kind) = matching {
             return Some(Disk {
                 path: format!("/dev/{name}"),
@@ -191,19 +191,20 @@ fn probe(name: &str) -> Seen {
         Err(error) => Err(error.to_string()),
     };
     Seen {
+        name: name.to_owned(),
         bytes: sectors.saturating_mul(SECTOR),
         content,
     }
 }
 
 /// What the kernel announces is looked at again: a disk that has come, or that has got its medium.
-fn forget_changed(uevents: &Uevents, seen: &mut BTreeMap<String, Seen>) {
+fn forget_changed(uevents: &Uevents, seen: &mut Vec<Seen>) {
     let mut buffer = [0; UEVENT_MOST];
     loop {
         match uevents.next(&mut buffer) {
             Ok(Some(event)) => {
                 if let Some(name) = block_device(event) {
-                    seen.remove(name);
+                    seen.retain(|seen| seen.name != name);
                 }
             }
             Ok(None) => return,
@@ -228,7 +229,7 @@ fn block_device(event: &[u8]) -> Option<&str> {
     fields().find_map(|field| field.strip_prefix("DEVNAME="))
 }
 
-struct List<'a>(&'a BTreeMap<String, Seen>);
+struct List<'a>(&'a [Seen]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,21 +237,23 @@ impl fmt::Display for List<'_> {
             return f
                 .write_str("none (is the driver of the VM's disk controller in the initramfs?)");
         }
-        for (index, (name, seen)) in self.0.iter().enumerate() {
+        for (index, seen) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "; " };
-            write!(f, "{comma}{}", Line(name, seen))?;
+            write!(f, "{comma}{seen}")?;
         }
         Ok(())
     }
 }
 
-struct Line<'a>(&'a str, &'a Seen);
-
-impl fmt::Display for Line<'_> {
+impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MIB: u64 = 1 << 20;
         const KIB: u64 = 1 << 10;
-        let Self(name, Seen { bytes, content }) = self;
+        let Self {
+            name,
+            bytes,
+            content,
+        } = self;
         write!(f, "{name} (")?;
         if *bytes >= MIB {
             write!(f, "{} MiB, ", bytes / MIB)?;
@@ -273,7 +276,8 @@ mod tests {
 
     #[test]
     fn the_error_names_the_label_and_the_disks() {
-        let holding = |content| Seen {
+        let holding = |name: &str, content| Seen {
+            name: name.into(),
             bytes: 64 << 20,
             content,
         };
@@ -283,18 +287,15 @@ mod tests {
                 label: label.into(),
             }))
         };
-        let seen = BTreeMap::from([
-            ("sda".to_owned(), holding(labelled("other"))),
-            (
-                "sdb".to_owned(),
-                Seen {
-                    bytes: 2048,
-                    content: Ok(None),
-                },
-            ),
-            ("sdc".to_owned(), holding(labelled(""))),
-            ("sdd".to_owned(), holding(Err("no medium".into()))),
-        ]);
+        let seen = vec![
+            holding("sda", labelled("other")),
+            Seen {
+                bytes: 2048,
+                ..holding("sdb", Ok(None))
+            },
+            holding("sdc", labelled("")),
+            holding("sdd", Err("no medium".into())),
+        ];
         let error = DiskError::NotFound {
             label: ROOT_LABEL,
             limit: LIMIT,
@@ -309,7 +310,7 @@ mod tests {
         let error = DiskError::NotFound {
             label: ROOT_LABEL,
             limit: LIMIT,
-            seen: BTreeMap::new(),
+            seen: Vec::new(),
         };
         assert!(error.to_string().contains("none (is the driver"), "{error}");
     }
