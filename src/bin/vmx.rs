@@ -4,9 +4,9 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tether::vmm::exec;
+use tether::vmm::{chain, edit, exec, run};
 
-/// Plays the VMware host: guestinfo, the backdoor, .vmx files.
+/// Plays the VMware host: virtual machines, guestinfo, the backdoor, .vmx files.
 #[derive(Parser)]
 #[command(name = "vmx", version)]
 struct Arguments {
@@ -16,8 +16,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Boots a .vmx file's virtual machine under QEMU, with the VMware backdoor answered
+    Run(run::Options),
     /// Runs a Linux program with the VMware backdoor answered (under ptrace)
     Exec(exec::Options),
+    /// Shows what a .vmx file says
+    Show(edit::ShowOptions),
+    /// Shows one value of a .vmx file
+    Get(edit::GetOptions),
+    /// Changes values of a .vmx file
+    Set(edit::SetOptions),
 }
 
 /// Every command's end: the status to exit with, or an error and the status that goes with it.
@@ -25,10 +33,14 @@ type Outcome = Result<u8, (Box<dyn Error>, u8)>;
 
 fn main() -> ExitCode {
     let outcome: Outcome = match Arguments::parse().command {
+        Command::Run(options) => run::run(&options).map_err(|error| (error.into(), 1)),
         Command::Exec(options) => exec::run(&options).map_err(|error| {
             let status = error.exit_status();
             (error.into(), status)
         }),
+        Command::Show(options) => edited(edit::show(&options)),
+        Command::Get(options) => edited(edit::get(&options)),
+        Command::Set(options) => edited(edit::set(&options)),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),
@@ -39,14 +51,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and all its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+fn edited(outcome: Result<(), edit::EditError>) -> Outcome {
+    outcome.map(|()| 0).map_err(|error| (error.into(), 1))
 }

@@ -1,1 +1,124 @@
-//! (being built)
+//! The appliance's daemon: takes the links of containerVMs, keeps what they send, serves it.
+//!
+//! ```text
+//!  VM ══ TCP ══▶ accept ▶ vm (one task a connection, owns a Link) ▶ container ▶ store
+//!                                                                      │          │
+//!  client ◀═ unix socket ═ api ◀ log_stream (one position a client) ◀──┴── lines ◀┘
+//! ```
+//! What comes from a VM goes into the log first and is acknowledged then; clients read the log,
+//! each at its own pace. No client can hold up a VM, another client or the log.
+
+pub mod accept;
+pub mod api;
+mod clock;
+pub mod container;
+pub mod detach;
+mod lines;
+mod log_stream;
+mod registry;
+pub mod signals;
+pub mod state_dir;
+pub mod store;
+mod vm;
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::accept::PortError;
+use self::clock::Monotonic;
+use self::registry::{Registry, RegistryError};
+use self::state_dir::{StateDir, StateDirError};
+use self::vm::Shared;
+
+/// A VM without link is given up after this, unless told otherwise.
+pub const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// What `vch listen` is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Port for the VMs.
+    pub port: SocketAddr,
+    /// State folder.
+    pub state: PathBuf,
+    /// A VM without link is given up after this.
+    pub lost_after: Duration,
+}
+
+/// Why the listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateDirError),
+    /// The containers in it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// Something of the process itself.
+    #[error("{action}: {source}")]
+    Process {
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs the listener until SIGTERM or SIGINT.
+///
+/// # Errors
+/// It could not start.
+pub async fn run(config: Config) -> Result<(), ListenError> {
+    let process = |action| move |source| ListenError::Process { action, source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(process("catch SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(process("catch SIGINT"))?;
+    // A limit on the size of files is then an error of the write, told and got over like a full
+    // disk, and not the end of the process.
+    let _file_limit =
+        signal(SignalKind::from_raw(nix::libc::SIGXFSZ)).map_err(process("catch SIGXFSZ"))?;
+    state_dir::raise_descriptor_limit();
+    state_dir::owner_only();
+
+    let state = StateDir::lock(&config.state)?;
+    let port = accept::bind(config.port).await?;
+    let address = port
+        .local_addr()
+        .map_err(process("ask for the port's address"))?;
+    let registry = Registry::open(&state.containers())?;
+    let socket = state.bind_socket()?;
+    let shared = Arc::new(Shared {
+        registry,
+        clock: Monotonic::start(),
+        lost_after: config.lost_after,
+    });
+    for container in shared.registry.all() {
+        shared.expect_back(&container, container.absence());
+    }
+
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "listening on {address} for VMs, on {} for clients",
+        state.socket().display()
+    )
+    .and_then(|()| out.flush())
+    .map_err(process("write to stdout"))?;
+
+    let vms = tokio::spawn(accept::accept(port, Arc::clone(&shared)));
+    let clients = tokio::spawn(api::serve(socket, shared));
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+    }
+    // Everything acknowledged is in the log; tasks hold nothing that must be saved.
+    vms.abort();
+    clients.abort();
+    Ok(())
+}

@@ -180,11 +180,29 @@ impl Port for Hardware {
     }
 
     fn high_in(&mut self, registers: &mut Registers, buffer: &mut [u8]) {
+        own_every_page(buffer);
         registers.rdi = buffer.as_mut_ptr() as u64;
         registers.rcx = buffer.len() as u64;
         // SAFETY: `rep insb` writes RCX bytes from RDI on: exactly `buffer`, which nobody else
         // borrows. The rest as in `low`.
         unsafe { vmware_backdoor_into(registers) }
+    }
+}
+
+/// Writes to every page of a buffer without changing it. A host behind a debugger stub reaches
+/// memory by the page tables as they are: it cannot fault in a page that nobody has touched, and
+/// would write into one that is still shared (the kernel's page of zeros).
+fn own_every_page(buffer: &mut [u8]) {
+    /// The smallest there is, in bytes.
+    const PAGE: usize = 4096;
+    let last = buffer.len().saturating_sub(1);
+    for index in (0..buffer.len()).step_by(PAGE).chain([last]) {
+        if let Some(byte) = buffer.get_mut(index) {
+            let value = *byte;
+            // SAFETY: a reference is valid to write through. Volatile, as the compiler would leave
+            // out a write that changes nothing.
+            unsafe { std::ptr::from_mut(byte).write_volatile(value) };
+        }
     }
 }
 

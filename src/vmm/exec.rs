@@ -18,6 +18,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::store::{StoreError, VmxStore};
 use crate::backdoor::host;
 use crate::sys::trace::{self, SpawnError};
 pub use code::cpuid_sites;
@@ -33,6 +34,9 @@ pub struct Options {
     /// A guestinfo value that the program finds; `guestinfo.` is put before KEY where it is missing
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<OsString>,
+    /// The program's guestinfo is that of a .vmx file, and what it sets and logs goes where a virtual machine's would
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "log", "dump"])]
+    pub vmx: Option<PathBuf>,
     /// Low bandwidth only: the host does not offer the string instructions
     #[arg(long)]
     pub no_hb: bool,
@@ -72,6 +76,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The .vmx file or its log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The program is not there or cannot be run.
     #[error("running {program}")]
     Start {
@@ -114,6 +121,9 @@ impl Error {
 /// # Errors
 /// When it could not be started or followed, or a file not be written.
 pub fn run(options: &Options) -> Result<u8, Error> {
+    if let Some(path) = &options.vmx {
+        return run_with_file(options, path);
+    }
     let log_error = |path: &Path, source| Error::Log {
         path: path.into(),
         source,
@@ -140,6 +150,19 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     }
     if let (Some(path), Some(source)) = (&options.log, values.take_log_error()) {
         return Err(log_error(path, source));
+    }
+    Ok(ended.status)
+}
+
+/// Runs the program with a .vmx file's guestinfo, and saves that whatever has happened.
+fn run_with_file(options: &Options, path: &Path) -> Result<u8, Error> {
+    let mut store = VmxStore::open(path)?;
+    let ended = supervise(options, &mut store);
+    let saved = store.save().map_err(StoreError::from);
+    let ended = ended?;
+    saved?;
+    if options.count {
+        eprintln!("vmx: {} backdoor instructions", ended.instructions);
     }
     Ok(ended.status)
 }

@@ -1,6 +1,6 @@
 //! The original system's key/value encoding of a containerVM, in both of its generations.
 //!
-//! `docs/guestinfo.md` has every key and how it is read; in short:
+//! `src/config/guestinfo.md` has every key and how it is read; in short:
 //!
 //! # Encoding
 //! - A field's key is its path under a root, see `keys.rs` for the two roots and the suffix.

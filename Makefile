@@ -1,0 +1,109 @@
+# Verbs only: `make help`. Each long thing is a script in initramfs/, iso-build/ or tests/, which can
+# be run by itself; this file knows what depends on what.
+
+# Debian's prebuilt kernel, or one of our own configuration (about 10 minutes to build, once).
+KERNEL ?= debian
+# What `make run` runs, where the appliance listens, and the machine: vmware or virtio.
+CMD ?=
+PORT ?= 8080
+CARRIER ?= vmware
+
+ifeq ($(filter debian own,$(KERNEL)),)
+$(error KERNEL=$(KERNEL): expected debian or own)
+endif
+
+step := iso-build/step.sh
+kernel := build/cache/$(KERNEL)
+export CMD PORT CARRIER KERNEL
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.PHONY: help build run iso test bench check fmt clean FORCE
+
+help: ## this list
+	@echo 'make VERB [NAME=value …]'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do \
+	    printf '  %-8s %s\n' "$$verb" "$$text"; done
+	@echo
+	@echo 'SKIP_APT=1 installs nothing on this machine; VERBOSE=1 shows what each step prints.'
+
+build: packages-build build/tether build/vch build/vmx ## the programs: build/tether, build/vch, build/vmx
+	@ls -l build/tether build/vch build/vmx | awk '{ printf "  %-14s %9d bytes\n", $$9, $$5 }'
+
+run: packages-run build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk ## boot the example container (CMD='/bin/sh -c "exit 3"', PORT=8081, CARRIER=virtio)
+	@iso-build/run.sh
+
+iso: packages-iso build/bootstrap.iso ## build/bootstrap.iso, which every containerVM boots (KERNEL=debian|own)
+	@ls -l build/vmlinuz build/initramfs.img build/bootstrap.iso | awk '{ printf "  %-20s %9d bytes\n", $$9, $$5 }'
+
+test: packages-test ## everything that can be checked: style, units, programs, virtual machines
+	@tests/run.sh
+
+bench: packages-bench build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk ## measure against the floor, as ratios within one run
+	@tests/bench/run.sh
+
+check: ## the quick checks: formatting, clippy, shellcheck
+	@tests/check.sh
+
+fmt: ## format the Rust code
+	@iso-build/cargo.sh fmt
+
+clean: ## remove what was built (not the kernels: build/cache)
+	@find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || true
+	@rm -rf target
+
+# What each verb needs from outside, as iso-build/packages.txt has it.
+packages-build := build small
+packages-iso := $(packages-build) iso $(if $(filter own,$(KERNEL)),kernel)
+packages-run := $(packages-iso) run
+packages-test := $(packages-run) test
+packages-bench := $(packages-run) bench
+.PHONY: packages-build packages-iso packages-run packages-test packages-bench
+packages-build packages-iso packages-run packages-test packages-bench:
+	@iso-build/packages.sh $($@)
+
+# Cargo decides whether the programs have to be built; a file is replaced only when it differs, so
+# that nothing made from it is made again for nothing.
+build/tether: FORCE
+	@$(step) 'building tether (static)' initramfs/tether.sh
+
+build/vch build/vmx &: FORCE
+	@$(step) 'building vch and vmx' iso-build/programs.sh
+
+# The choices and the commit that an image depends on, as files that change only when they do.
+build/cache/choice: FORCE
+	@mkdir -p build/cache
+	@{ echo $(KERNEL); iso-build/epoch.sh; git describe --always --dirty 2>/dev/null || true; } >$@.new
+	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
+
+build/cache/debian/version:
+	@$(step) "fetching Debian's kernel" initramfs/kernel-debian.sh build/cache/debian
+
+build/cache/own/version: initramfs/kernel.config
+	@$(step) 'building our kernel (10 minutes, once)' initramfs/kernel-own.sh build/cache/own
+
+build/vmlinuz: $(kernel)/version build/cache/choice
+	@cp $(kernel)/vmlinuz $@
+
+build/initramfs.img: build/tether $(kernel)/version build/cache/choice \
+    initramfs/build.sh initramfs/modules.sh initramfs/modules.txt
+	@$(step) 'packing the initramfs' initramfs/build.sh build/tether $(kernel) $@
+
+build/bootstrap.iso: build/vmlinuz build/initramfs.img build/cache/choice \
+    iso-build/iso.sh iso-build/isolinux.cfg iso-build/cmdline.txt iso-build/version.sh
+	@$(step) 'writing bootstrap.iso' iso-build/iso.sh "$$(cat $(kernel)/version)" build/tether build/vmlinuz build/initramfs.img $@
+
+build/guest/%: tests/guest/%.c tests/guest/build.sh
+	@mkdir -p build/guest
+	@tests/guest/build.sh $< $@
+
+build/container.ext4 build/container.vmdk &: build/guest/hello iso-build/container-disk.sh
+	@$(step) "making the container's disk" iso-build/container-disk.sh build/container.ext4 build/container.vmdk build/guest/hello
+
+# The tests' disk has programs more.
+build/test.ext4 build/test.vmdk &: build/guest/hello build/guest/orphans iso-build/container-disk.sh
+	@$(step) "making the tests' disk" iso-build/container-disk.sh build/test.ext4 build/test.vmdk build/guest/hello build/guest/orphans

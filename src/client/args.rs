@@ -1,0 +1,227 @@
+//! The command line of `vch`.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::listener::detach::{DEFAULT_KEYS, DetachKeys};
+
+/// The appliance of containerVMs: takes their links, keeps their output, and talks to them.
+///
+/// `vch listen` is the daemon; every other command is its client and finds it by the state folder.
+/// A container is named by its ID, the first digits of it, or its name.
+#[derive(Debug, Parser)]
+#[command(name = "vch", version, max_term_width = 100)]
+#[command(after_help = "Examples:
+  vch listen --port 127.0.0.1:8080      take VMs' serial ports on this port
+  vch ps -a                             all containers, as `docker ps -a` shows them
+  vch logs -f jolly_panini              output so far, and what comes
+  vch attach jolly_panini               the same with stdin; ctrl-p ctrl-q leaves a terminal
+  vch wait 2cf7f4                       print the exit status when there is one")]
+pub struct Cli {
+    /// State folder of the listener [default: $VCH_STATE; /var/lib/vch for root,
+    /// $XDG_STATE_HOME/vch for others].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take the links of VMs, keep their output, and serve the other commands.
+    Listen(Listen),
+    /// List containers.
+    Ps(Ps),
+    /// Show a container's output.
+    Logs(Logs),
+    /// Connect stdin, stdout and stderr to a container, and end with its exit status.
+    Attach(Attach),
+    /// Wait for containers to end, and print their exit statuses.
+    Wait(Containers),
+    /// Print everything known of containers, as JSON.
+    Inspect(Containers),
+    /// Send a signal to a container's process.
+    Kill(Kill),
+    /// Stop containers: their stop signal, then SIGKILL after a grace.
+    Stop(Stop),
+    /// Forget containers and delete what is kept of them.
+    Rm(Rm),
+}
+
+/// Options of `vch listen`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example, with a VM of QEMU:
+  vch listen --port 127.0.0.1:8080 --state /tmp/vch &
+  qemu-system-x86_64 … -chardev socket,id=s0,host=127.0.0.1,port=8080,reconnect-ms=1000 \\
+      -device isa-serial,chardev=s0")]
+pub struct Listen {
+    /// Port that the VMs' serial ports connect to: ADDRESS:PORT, or PORT on 127.0.0.1.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = port)]
+    pub port: SocketAddr,
+    /// Seconds without link after which a VM is given up: its exit is shown as far as it is known,
+    /// else it counts as lost. One that comes back is taken up again.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::listener::LOST_AFTER.as_secs())]
+    pub lost_after: u64,
+}
+
+/// Options of `vch ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Those that do not run, too.
+    #[arg(short, long)]
+    pub all: bool,
+    /// A table, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Only the IDs.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Whole IDs and commands.
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// Shapes of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Options of `vch logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Go on with what comes, until the container ends.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The time before each line.
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Only the last N lines.
+    #[arg(short = 'n', long, value_name = "N", value_parser = tail, default_value = "all")]
+    pub tail: String,
+    /// Only lines since then: RFC 3339, or seconds since 1970.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only lines before then.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Container.
+    pub container: String,
+}
+
+/// Options of `vch attach`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vch attach jolly_panini               a shell's terminal: ctrl-p ctrl-q leaves it running
+  echo 1+1 | vch attach calculator      stdin to its end, output, then the exit status")]
+pub struct Attach {
+    /// Only watch.
+    #[arg(long)]
+    pub no_stdin: bool,
+    /// Output from the first byte on, not only what comes.
+    #[arg(long)]
+    pub replay: bool,
+    /// Keys that leave a terminal.
+    #[arg(long, value_name = "KEYS", default_value = DEFAULT_KEYS, value_parser = detach_keys)]
+    pub detach_keys: String,
+    /// Container.
+    pub container: String,
+}
+
+/// Some containers.
+#[derive(Debug, Args)]
+pub struct Containers {
+    /// Containers.
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+/// Options of `vch kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// The signal, by name or number.
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+    pub signal: String,
+    /// Containers.
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+/// Options of `vch stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Seconds between the stop signal and SIGKILL.
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
+    pub time: u32,
+    /// Containers.
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+/// Options of `vch rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Running ones too: they are killed.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Containers.
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+fn port(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("tcp://").unwrap_or(text);
+    let whole = if text.bytes().all(|b| b.is_ascii_digit()) {
+        format!("127.0.0.1:{text}")
+    } else {
+        text.to_owned()
+    };
+    let expected = "expected ADDRESS:PORT as in 127.0.0.1:8080, or a PORT";
+    let mut found = whole
+        .to_socket_addrs()
+        .map_err(|e| format!("{expected} ({e})"))?;
+    found.next().ok_or_else(|| expected.to_owned())
+}
+
+fn tail(text: &str) -> Result<String, String> {
+    if text != "all" && text.parse::<u64>().is_err() {
+        return Err("expected a number of lines, or all".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn detach_keys(text: &str) -> Result<String, String> {
+    text.parse::<DetachKeys>()
+        .map(|_| text.to_owned())
+        .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_port_may_be_written_as_the_vmx_writes_it() {
+        let local = |port| Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(port("8080"), local(8080));
+        assert_eq!(port("127.0.0.1:8080"), local(8080));
+        assert_eq!(port("tcp://127.0.0.1:8080"), local(8080));
+        for bad in ["", "127.0.0.1", "x:y", "99999"] {
+            assert!(port(bad).is_err(), "{bad:?}");
+        }
+    }
+}

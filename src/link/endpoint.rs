@@ -1,0 +1,369 @@
+//! One end of the link: its state, and what its owner may ask of it. Input is in `input`, output
+//! and time in `transmit`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::frame::Reader;
+use super::handshake::{Hello, Identity, Resume, next_nonce, seal};
+use super::messages::{Inbox, Outbox};
+use super::receive::ReceiveStream;
+use super::send::{CREDIT_FIRST, SendStream};
+use super::{CHANNELS_MOST, Channel, Control, Event, HANDSHAKE_FIRST, Options, RTO_FIRST, Stream};
+
+/// One end of the link. Feed it with [`Link::handle_input`], then drain [`Link::poll_event`] and
+/// [`Link::poll_transmit`], and come back at [`Link::poll_timeout`].
+#[derive(Debug)]
+pub struct Link {
+    pub(super) options: Options,
+    pub(super) side: Side,
+    pub(super) reader: Reader,
+    pub(super) events: VecDeque<Event>,
+    pub(super) sending: BTreeMap<(Channel, Stream), SendStream>,
+    pub(super) receiving: BTreeMap<(Channel, Stream), ReceiveStream>,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+    pub(super) nonces: u64,
+    /// Seed of the sealed frames; `None` until the first handshake.
+    pub(super) seal: Option<u32>,
+    /// Last time a sealed frame came.
+    pub(super) heard: Duration,
+    /// Keep-alives sent since.
+    pub(super) asked: u32,
+    pub(super) ping_due: bool,
+    pub(super) pong_due: bool,
+    /// Last time something was acknowledged, or began to wait for it.
+    pub(super) progress: Duration,
+    pub(super) rto: Duration,
+    /// The stream that sent last: the next one's turn follows.
+    pub(super) turn: (Channel, Stream),
+}
+
+/// What differs between the two ends.
+#[derive(Debug)]
+pub(super) enum Side {
+    Guest(GuestSide),
+    Listener(ListenerSide),
+}
+
+#[derive(Debug)]
+pub(super) struct GuestSide {
+    pub(super) identity: Identity,
+    /// Nonce of the HELLO under way.
+    pub(super) nonce: u64,
+    /// The listener's nonce, 0 when none was heard.
+    pub(super) hail: u64,
+    /// The nonces of the HELLO that was welcomed last, ours and the listener's.
+    pub(super) welcomed: (u64, u64),
+    pub(super) established: bool,
+    pub(super) timer: Repeat,
+}
+
+#[derive(Debug)]
+pub(super) struct ListenerSide {
+    /// Nonce of the HAIL under way.
+    pub(super) nonce: u64,
+    pub(super) state: ListenerState,
+    pub(super) timer: Repeat,
+    /// A guest spoke that has not echoed our nonce: ask it.
+    pub(super) hail_due: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum ListenerState {
+    /// No guest has answered yet: HAIL from time to time.
+    Waiting,
+    /// A guest has said who it is; the owner decides.
+    Asked { hello: Hello, nonce: u64 },
+    /// Accepted: WELCOME from time to time until a sealed frame comes.
+    Welcomed { hello: Hello, resume: Resume },
+    /// Both ends have echoed the other's nonce.
+    Established { hello: Hello, resume: Resume },
+    /// The owner will not have it: `Some` while the reason is to be sent.
+    Refused { nonce: u64, reason: Option<String> },
+}
+
+/// A frame repeated with back-off: due at `at`, the next time `wait` later.
+#[derive(Debug)]
+pub(super) struct Repeat {
+    /// `None`: due at once.
+    pub(super) at: Option<Duration>,
+    pub(super) wait: Duration,
+}
+
+impl Repeat {
+    /// Due at once.
+    pub(super) fn now() -> Self {
+        Self {
+            at: None,
+            wait: HANDSHAKE_FIRST,
+        }
+    }
+
+    pub(super) fn due(&self, now: Duration) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+}
+
+/// What has not arrived yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unacknowledged {
+    /// Bytes of streams, and ends as one each.
+    pub bytes: u64,
+    /// Control messages.
+    pub messages: u64,
+}
+
+impl Unacknowledged {
+    /// Everything has arrived.
+    pub fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Link {
+    /// The guest's end. `nonce` is random.
+    pub fn guest(mut identity: Identity, nonce: u64, options: Options) -> Self {
+        identity.cut();
+        Self::new(options, nonce, |nonce| {
+            Side::Guest(GuestSide {
+                identity,
+                nonce,
+                hail: 0,
+                welcomed: (0, 0),
+                established: false,
+                timer: Repeat::now(),
+            })
+        })
+    }
+
+    /// The listener's end of one connection. `nonce` is random.
+    pub fn listener(nonce: u64, options: Options) -> Self {
+        Self::new(options, nonce, |nonce| {
+            Side::Listener(ListenerSide {
+                nonce,
+                state: ListenerState::Waiting,
+                timer: Repeat::now(),
+                hail_due: false,
+            })
+        })
+    }
+
+    fn new(mut options: Options, mut nonces: u64, side: impl FnOnce(u64) -> Side) -> Self {
+        options.window = options.window.max(CREDIT_FIRST as u32);
+        options.chunk = options.chunk.clamp(1, super::frame::PAYLOAD_MOST);
+        let first = next_nonce(&mut nonces);
+        Self {
+            options,
+            side: side(first),
+            reader: Reader::default(),
+            events: VecDeque::new(),
+            sending: BTreeMap::new(),
+            receiving: BTreeMap::new(),
+            outbox: Outbox::default(),
+            inbox: Inbox::new(0),
+            nonces,
+            seal: None,
+            heard: Duration::ZERO,
+            asked: 0,
+            ping_due: false,
+            pong_due: false,
+            progress: Duration::ZERO,
+            rto: RTO_FIRST,
+            turn: (Channel::LINK, Stream::Stdin),
+        }
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Makes a session's three streams. Opening it twice changes nothing; false: there are
+    /// [`CHANNELS_MOST`] already, or this is the link's own channel.
+    pub fn open(&mut self, channel: Channel) -> bool {
+        let (sends, known) = if self.is_guest() {
+            (2, Stream::Stdout)
+        } else {
+            (1, Stream::Stdin)
+        };
+        let full = self.sending.len() >= CHANNELS_MOST * sends;
+        if channel == Channel::LINK || (full && !self.sending.contains_key(&(channel, known))) {
+            return false;
+        }
+        for stream in Stream::ALL {
+            let key = (channel, stream);
+            if self.sends(stream) {
+                self.sending
+                    .entry(key)
+                    .or_insert_with(|| SendStream::new(0));
+            } else {
+                let window = self.options.window;
+                self.receiving
+                    .entry(key)
+                    .or_insert_with(|| ReceiveStream::new(0, window));
+            }
+        }
+        true
+    }
+
+    /// Bytes that [`Link::write`] would take now. At 0 stop reading what feeds the stream.
+    pub fn room(&self, channel: Channel, stream: Stream) -> usize {
+        if !self.sending.contains_key(&(channel, stream)) {
+            return 0;
+        }
+        let kept: usize = self
+            .sending
+            .range((channel, Stream::Stdin)..=(channel, Stream::Stderr))
+            .map(|(_, stream)| stream.kept())
+            .sum();
+        self.options.buffer.saturating_sub(kept)
+    }
+
+    /// Takes the next bytes of a stream, as many as there is room for: the count taken.
+    pub fn write(&mut self, channel: Channel, stream: Stream, bytes: &[u8]) -> usize {
+        let count = self.room(channel, stream).min(bytes.len());
+        if let Some(stream) = self.sending.get_mut(&(channel, stream)) {
+            stream.write(bytes.get(..count).unwrap_or_default());
+        }
+        count
+    }
+
+    /// The stream ends after what was written.
+    pub fn finish(&mut self, channel: Channel, stream: Stream) {
+        if let Some(stream) = self.sending.get_mut(&(channel, stream)) {
+            stream.finish();
+        }
+    }
+
+    /// Bytes written to a stream so far: its final offset once it is finished.
+    pub fn written(&self, channel: Channel, stream: Stream) -> u64 {
+        self.sending
+            .get(&(channel, stream))
+            .map_or(0, SendStream::length)
+    }
+
+    /// All below `offset` of a received stream is safe: it is acknowledged, and the sender gets
+    /// credit for as much again. For the end: its offset + 1.
+    pub fn stored(&mut self, channel: Channel, stream: Stream, offset: u64) {
+        if let Some(stream) = self.receiving.get_mut(&(channel, stream)) {
+            stream.stored(offset);
+        }
+    }
+
+    /// Queues a control message. False: too many wait already, or it is too large for a frame.
+    pub fn send(&mut self, message: &Control) -> bool {
+        match serde_json::to_vec(message) {
+            Ok(bytes) if bytes.len() <= super::frame::PAYLOAD_MOST => self.outbox.push(bytes),
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Acknowledges control messages up to and with this one.
+    pub fn message_stored(&mut self, sequence: u64) {
+        self.inbox.stored(sequence);
+    }
+
+    /// What the peer has not stored yet.
+    pub fn unacknowledged(&self) -> Unacknowledged {
+        Unacknowledged {
+            bytes: self.sending.values().map(SendStream::unacknowledged).sum(),
+            messages: self.outbox.unacknowledged(),
+        }
+    }
+
+    /// Both ends know each other.
+    pub fn established(&self) -> bool {
+        match &self.side {
+            Side::Guest(guest) => guest.established,
+            Side::Listener(side) => matches!(side.state, ListenerState::Established { .. }),
+        }
+    }
+
+    /// Bytes received so far that belonged to no frame.
+    pub fn noise(&self) -> u64 {
+        self.reader.skipped()
+    }
+
+    /// Lets the guest of the last [`Event::Hello`] in; `resume` is what is stored of its epoch.
+    /// What was written and sent before is forgotten: the owner goes on from what the guest has
+    /// received, as the hello says.
+    pub fn accept(&mut self, resume: Resume) {
+        let Side::Listener(side) = &mut self.side else {
+            return;
+        };
+        let ListenerState::Asked { hello, nonce } = &side.state else {
+            return;
+        };
+        let (hello, nonce) = (hello.clone(), *nonce);
+        self.seal = Some(seal(hello.nonce, nonce));
+        side.nonce = next_nonce(&mut self.nonces);
+        side.timer = Repeat::now();
+        // The guest's own count is where ours begins, whoever sent what it has.
+        self.outbox = Outbox::starting_at(hello.messages);
+        let mut sending = BTreeMap::new();
+        self.receiving.clear();
+        for (channel, stream, next) in &resume.streams {
+            let fresh = ReceiveStream::new(*next, self.options.window);
+            self.receiving.insert((*channel, *stream), fresh);
+            let key = (*channel, Stream::Stdin);
+            sending.entry(key).or_insert_with(|| SendStream::new(0));
+        }
+        for (channel, stream, next) in &hello.streams {
+            if *stream != Stream::Stdin {
+                continue;
+            }
+            let key = (*channel, *stream);
+            let known = if hello.ended.contains(channel) {
+                SendStream::ended(*next)
+            } else {
+                SendStream::new(*next)
+            };
+            sending.insert(key, known);
+        }
+        self.sending = sending;
+        self.inbox = Inbox::new(resume.messages);
+        let Side::Listener(side) = &mut self.side else {
+            return;
+        };
+        side.state = ListenerState::Welcomed { hello, resume };
+    }
+
+    /// Sends the guest of the last [`Event::Hello`] away, with a reason for its operator.
+    pub fn refuse(&mut self, reason: &str) {
+        let Side::Listener(side) = &mut self.side else {
+            return;
+        };
+        if let ListenerState::Asked { hello, .. } = &side.state {
+            let reason = Some(reason.to_owned());
+            side.state = ListenerState::Refused {
+                nonce: hello.nonce,
+                reason,
+            };
+        }
+    }
+
+    /// The carrier says that the other end is gone: the handshake starts anew.
+    pub fn disconnected(&mut self) {
+        match &mut self.side {
+            Side::Guest(guest) => {
+                guest.established = false;
+                guest.timer = Repeat::now();
+            }
+            Side::Listener(side) => {
+                side.state = ListenerState::Waiting;
+                side.timer = Repeat::now();
+            }
+        }
+        self.asked = 0;
+    }
+
+    pub(super) fn is_guest(&self) -> bool {
+        matches!(self.side, Side::Guest(_))
+    }
+
+    /// Which way a stream goes.
+    pub(super) fn sends(&self, stream: Stream) -> bool {
+        self.is_guest() == (stream != Stream::Stdin)
+    }
+}

@@ -1,0 +1,285 @@
+//! What an end makes of the bytes it receives.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::control::{self, Incoming};
+use super::endpoint::{Link, ListenerState, Repeat, Side};
+use super::frame::{Head, Kind, MESSAGES_STREAM};
+use super::handshake::{Hail, Hello, VERSION, Welcome, next_nonce, seal};
+use super::receive::{Ack, Taken};
+use super::{Channel, Control, Event, RTO_FIRST, RTO_MOST, Stream};
+
+impl Link {
+    /// Takes bytes of the carrier: any bytes, in any split.
+    pub fn handle_input(&mut self, now: Duration, bytes: &[u8]) {
+        let mut reader = std::mem::take(&mut self.reader);
+        reader.feed(bytes);
+        while let Some((head, payload)) = reader.next(self.seal) {
+            self.frame(now, head, payload);
+        }
+        self.reader = reader;
+    }
+
+    fn frame(&mut self, now: Duration, head: Head, payload: &[u8]) {
+        match head.kind {
+            Kind::Hail => self.hail(payload),
+            Kind::Hello => self.hello(payload),
+            Kind::Welcome => self.welcome(now, payload),
+            Kind::Refuse => self.refused(now, head.number, payload),
+            _ => self.sealed(now, head, payload),
+        }
+    }
+
+    /// Guest: a listener asks who is there.
+    fn hail(&mut self, payload: &[u8]) {
+        let Side::Guest(guest) = &mut self.side else {
+            return;
+        };
+        let Some(hail) = read::<Hail>(payload) else {
+            return;
+        };
+        if !hail.versions.contains(&VERSION) {
+            let reason = format!("the listener speaks only versions {:?}", hail.versions);
+            self.events.push_back(Event::Refused { reason });
+            return;
+        }
+        if guest.established && hail.nonce == guest.welcomed.1 {
+            // A late copy of what was answered.
+            return;
+        }
+        if hail.nonce != guest.hail {
+            // One nonce for one question, however often it is asked: both ends then agree
+            // whichever copies get through.
+            guest.hail = hail.nonce;
+            guest.nonce = next_nonce(&mut self.nonces);
+        }
+        guest.timer = Repeat::now();
+    }
+
+    /// Listener: a guest says who it is.
+    fn hello(&mut self, payload: &[u8]) {
+        let Side::Listener(side) = &mut self.side else {
+            return;
+        };
+        let Some(hello) = read::<Hello>(payload) else {
+            return;
+        };
+        match &side.state {
+            ListenerState::Asked { hello: known, .. } if known.nonce == hello.nonce => return,
+            ListenerState::Welcomed { hello: known, .. }
+            | ListenerState::Established { hello: known, .. }
+                if known.nonce == hello.nonce =>
+            {
+                // Our WELCOME was lost: say it again.
+                side.timer = Repeat::now();
+                return;
+            }
+            _ => {}
+        }
+        if hello.answer != side.nonce || !hello.versions.contains(&VERSION) {
+            // It has not heard us yet, or it is an echo of another connection.
+            side.timer = Repeat::now();
+            side.hail_due = true;
+            return;
+        }
+        side.state = ListenerState::Asked {
+            hello: hello.clone(),
+            nonce: side.nonce,
+        };
+        self.events.push_back(Event::Hello(hello));
+    }
+
+    /// Guest: the listener lets us in.
+    fn welcome(&mut self, now: Duration, payload: &[u8]) {
+        let Side::Guest(guest) = &mut self.side else {
+            return;
+        };
+        let Some(welcome) = read::<Welcome>(payload) else {
+            return;
+        };
+        if welcome.version != VERSION {
+            return;
+        }
+        if guest.established && welcome.answer == guest.welcomed.0 {
+            // Repeated: nothing of ours has reached it yet.
+            self.ping_due = true;
+            return;
+        }
+        if welcome.answer != guest.nonce {
+            return;
+        }
+        self.seal = Some(seal(guest.nonce, guest.hail));
+        guest.established = true;
+        guest.welcomed = (guest.nonce, guest.hail);
+        guest.nonce = next_nonce(&mut self.nonces);
+        guest.timer.rest();
+
+        let resume = welcome.resume;
+        let forgotten = resume.is_empty() && self.anything_acknowledged();
+        for (key, stream) in &mut self.sending {
+            let known = resume.streams.iter().find(|(c, s, _)| (*c, *s) == *key);
+            stream.resume(known.map_or(0, |(_, _, next)| *next));
+        }
+        for stream in self.receiving.values_mut() {
+            stream.resume();
+        }
+        self.outbox.resume(resume.messages);
+        self.inbox.resume();
+        self.begin(now, forgotten);
+        // Whatever is sent next proves that we heard; with nothing to say, this.
+        self.ping_due = true;
+    }
+
+    fn anything_acknowledged(&self) -> bool {
+        self.outbox.acknowledged() > 0 || self.sending.values().any(|s| s.acknowledged() > 0)
+    }
+
+    fn begin(&mut self, now: Duration, forgotten: bool) {
+        self.heard = now;
+        self.asked = 0;
+        self.rto = RTO_FIRST;
+        self.progress = now;
+        self.events.push_back(Event::Established { forgotten });
+    }
+
+    /// Guest: the listener will not have us.
+    fn refused(&mut self, now: Duration, answer: u64, payload: &[u8]) {
+        let Side::Guest(guest) = &mut self.side else {
+            return;
+        };
+        if answer != guest.nonce {
+            return;
+        }
+        guest.nonce = next_nonce(&mut self.nonces);
+        guest.timer = Repeat {
+            at: Some(now + RTO_MOST),
+            wait: RTO_MOST,
+        };
+        let reason = String::from_utf8_lossy(payload).into_owned();
+        self.events.push_back(Event::Refused { reason });
+    }
+
+    /// A frame of the link proper: its seal shows that the peer has echoed our nonce.
+    fn sealed(&mut self, now: Duration, head: Head, payload: &[u8]) {
+        if let Side::Listener(side) = &mut self.side
+            && let ListenerState::Welcomed { hello, resume } = &side.state
+        {
+            let (hello, resume) = (hello.clone(), resume.clone());
+            side.state = ListenerState::Established { hello, resume };
+            side.timer.rest();
+            self.begin(now, false);
+        }
+        self.heard = now;
+        self.asked = 0;
+        match head.kind {
+            Kind::Ping => self.pong_due = true,
+            Kind::Message => self.message(now, head.number, payload),
+            Kind::Ack => self.ack(now, head, payload),
+            Kind::Skip if head.stream == MESSAGES_STREAM => self.inbox.skip(head.number),
+            Kind::Data | Kind::End | Kind::Skip => self.stream(now, head, payload),
+            Kind::Pong | Kind::Hail | Kind::Hello | Kind::Welcome | Kind::Refuse => {}
+        }
+    }
+
+    fn message(&mut self, now: Duration, sequence: u64, payload: &[u8]) {
+        if !self.inbox.take(now, sequence) {
+            return;
+        }
+        match control::parse(payload) {
+            Incoming::Known(message) => {
+                self.events.push_back(Event::Message { sequence, message });
+            }
+            Incoming::Unknown { what, message } => {
+                self.inbox.stored(sequence);
+                if what != "refused" {
+                    self.send(&Control::Refused { what, message });
+                }
+            }
+        }
+    }
+
+    fn ack(&mut self, now: Duration, head: Head, payload: &[u8]) {
+        let Some(ack) = Ack::decode(payload) else {
+            return;
+        };
+        let news = if head.stream == MESSAGES_STREAM {
+            let news = self.outbox.acknowledge(head.number);
+            if let Some(from) = ack.resend_from {
+                self.outbox.rewind(from);
+            }
+            news
+        } else {
+            let Some(stream) = Stream::from_number(head.stream) else {
+                return;
+            };
+            let Some(stream) = self.sending.get_mut(&(Channel(head.channel), stream)) else {
+                return;
+            };
+            let news = stream.acknowledge(head.number, ack.credit);
+            if let Some(from) = ack.resend_from {
+                stream.rewind(from);
+            }
+            news
+        };
+        if news {
+            self.progress = now;
+            self.rto = RTO_FIRST;
+        }
+    }
+
+    fn stream(&mut self, now: Duration, head: Head, payload: &[u8]) {
+        let channel = Channel(head.channel);
+        let Some(stream) = Stream::from_number(head.stream) else {
+            return;
+        };
+        if !self.receiving.contains_key(&(channel, stream)) {
+            // The message that announces the session may still be on its way to the listener;
+            // a guest gets stdin for its own sessions only.
+            if self.sends(stream) || self.is_guest() || !self.open(channel) {
+                return;
+            }
+        }
+        let Some(receiver) = self.receiving.get_mut(&(channel, stream)) else {
+            return;
+        };
+        match head.kind {
+            Kind::Data => {
+                if let Taken::Bytes(offset, bytes) = receiver.data(now, head.number, payload) {
+                    let bytes = bytes.to_vec();
+                    self.events.push_back(Event::Data {
+                        channel,
+                        stream,
+                        offset,
+                        bytes,
+                    });
+                }
+            }
+            Kind::End => {
+                if receiver.end(now, head.number) {
+                    self.events.push_back(Event::End {
+                        channel,
+                        stream,
+                        offset: head.number,
+                    });
+                }
+            }
+            _ => {
+                if let Some((from, to)) = receiver.skip(head.number) {
+                    self.events.push_back(Event::Gap {
+                        channel,
+                        stream,
+                        from,
+                        to,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A handshake's payload; what cannot be read is as good as damaged.
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    serde_json::from_slice(payload).ok()
+}

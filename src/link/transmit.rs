@@ -1,0 +1,291 @@
+//! What an end puts on the carrier, and when.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::endpoint::{Link, ListenerState, Repeat, Side};
+use super::frame::{self, Head, Kind, MESSAGES_STREAM};
+use super::handshake::{Hail, Hello, VERSION, Welcome};
+use super::send::Wanted;
+use super::{Channel, Event, HANDSHAKE_MOST, KEEPALIVE_TRIES, RTO_MOST, Stream};
+
+impl Link {
+    /// Appends whole frames to `out` while it is shorter than `limit`. Call it after every input
+    /// and write, when the carrier takes bytes again, and at [`Link::poll_timeout`].
+    pub fn poll_transmit(&mut self, now: Duration, out: &mut Vec<u8>, limit: usize) {
+        self.clock(now);
+        self.handshake(now, out);
+        let Some(seal) = self.seal.filter(|_| self.established()) else {
+            return;
+        };
+        let waited = self.waiting();
+        let mut sealed = Sealed { out, seal, limit };
+        self.answers(&mut sealed);
+        self.messages(&mut sealed);
+        self.data(&mut sealed);
+        if !waited {
+            self.progress = now;
+        }
+    }
+
+    /// When [`Link::poll_transmit`] must be called again at the latest.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if !self.established() {
+            let timer = match &self.side {
+                Side::Guest(guest) => &guest.timer,
+                Side::Listener(side) => match side.state {
+                    ListenerState::Asked { .. } | ListenerState::Refused { reason: None, .. } => {
+                        return None;
+                    }
+                    _ => &side.timer,
+                },
+            };
+            return Some(timer.at.unwrap_or_default());
+        }
+        let repeat = self.waiting().then_some(self.progress + self.rto);
+        let keepalive = self.keepalive_at();
+        match (repeat, keepalive) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn keepalive_at(&self) -> Option<Duration> {
+        let every = self.options.keepalive;
+        (!every.is_zero()).then(|| self.heard + every * (self.asked + 1))
+    }
+
+    /// Something must be acknowledged, or needs credit, before this end can rest.
+    fn waiting(&self) -> bool {
+        self.outbox.in_flight() || self.sending.values().any(|s| s.in_flight() || s.blocked())
+    }
+
+    /// What the time alone brings about.
+    fn clock(&mut self, now: Duration) {
+        if !self.established() {
+            return;
+        }
+        if self.keepalive_at().is_some_and(|at| at <= now) {
+            if self.asked >= KEEPALIVE_TRIES {
+                self.events.push_back(Event::Lost);
+                self.disconnected();
+                return;
+            }
+            self.asked += 1;
+            self.ping_due = true;
+        }
+        if self.waiting() && self.progress + self.rto <= now {
+            for stream in self.sending.values_mut() {
+                stream.timed_out();
+            }
+            self.outbox.timed_out();
+            self.progress = now;
+            self.rto = (self.rto * 2).min(RTO_MOST);
+        }
+    }
+
+    fn handshake(&mut self, now: Duration, out: &mut Vec<u8>) {
+        match &mut self.side {
+            Side::Guest(guest) => {
+                // Once established, only a HAIL makes it say HELLO again.
+                let due = if guest.established {
+                    guest.timer.at.is_none()
+                } else {
+                    guest.timer.due(now)
+                };
+                if !due {
+                    return;
+                }
+                guest.timer.again(now);
+                let streams = self
+                    .receiving
+                    .iter()
+                    .map(|((c, s), r)| (*c, *s, r.next()))
+                    .collect();
+                let ended = self.receiving.iter().filter(|(_, r)| r.ended());
+                let ended = ended.map(|((channel, _), _)| *channel).collect();
+                let hello = Hello {
+                    versions: vec![VERSION],
+                    identity: guest.identity.clone(),
+                    nonce: guest.nonce,
+                    answer: guest.hail,
+                    messages: self.inbox.next(),
+                    streams,
+                    ended,
+                };
+                plain(out, Head::link(Kind::Hello), &hello);
+            }
+            Side::Listener(side) => {
+                if let ListenerState::Refused { nonce, reason } = &mut side.state {
+                    if let Some(reason) = reason.take() {
+                        let head = Head {
+                            number: *nonce,
+                            ..Head::link(Kind::Refuse)
+                        };
+                        let text = reason.as_bytes();
+                        let text = text.get(..frame::PAYLOAD_MOST).unwrap_or(text);
+                        frame::encode(out, frame::PLAIN_SEED, head, [text, &[]]);
+                    }
+                    return;
+                }
+                if !side.timer.due(now) {
+                    return;
+                }
+                match &side.state {
+                    ListenerState::Welcomed { hello, resume }
+                    | ListenerState::Established { hello, resume }
+                        if !side.hail_due =>
+                    {
+                        let welcome = Welcome {
+                            version: VERSION,
+                            answer: hello.nonce,
+                            resume: resume.clone(),
+                        };
+                        plain(out, Head::link(Kind::Welcome), &welcome);
+                    }
+                    ListenerState::Asked { .. } if !side.hail_due => return,
+                    _ => {
+                        let hail = Hail {
+                            versions: vec![VERSION],
+                            nonce: side.nonce,
+                        };
+                        plain(out, Head::link(Kind::Hail), &hail);
+                        side.hail_due = false;
+                    }
+                }
+                if matches!(side.state, ListenerState::Established { .. }) {
+                    side.timer.rest();
+                } else {
+                    side.timer.again(now);
+                }
+            }
+        }
+    }
+
+    /// Signs of life and acknowledgements: small, and everything else may hang on them.
+    fn answers(&mut self, sealed: &mut Sealed<'_>) {
+        if std::mem::take(&mut self.pong_due) {
+            sealed.put(Head::link(Kind::Pong), [&[], &[]]);
+        }
+        if std::mem::take(&mut self.ping_due) {
+            sealed.put(Head::link(Kind::Ping), [&[], &[]]);
+        }
+        if let Some((number, ack)) = self.inbox.poll() {
+            let head = Head {
+                kind: Kind::Ack,
+                stream: MESSAGES_STREAM,
+                channel: 0,
+                number,
+            };
+            sealed.put(head, [&ack.encode(), &[]]);
+        }
+        for ((channel, stream), receiver) in &mut self.receiving {
+            if let Some((number, ack)) = receiver.poll() {
+                let (stream, channel) = (stream.number(), channel.0);
+                let head = Head {
+                    kind: Kind::Ack,
+                    stream,
+                    channel,
+                    number,
+                };
+                sealed.put(head, [&ack.encode(), &[]]);
+            }
+        }
+    }
+
+    fn messages(&mut self, sealed: &mut Sealed<'_>) {
+        let head = |kind, number| Head {
+            kind,
+            stream: MESSAGES_STREAM,
+            channel: 0,
+            number,
+        };
+        if let Some(base) = self.outbox.poll_skip() {
+            sealed.put(head(Kind::Skip, base), [&[], &[]]);
+        }
+        while sealed.has_room() {
+            let Some((sequence, message)) = self.outbox.poll() else {
+                break;
+            };
+            sealed.put(head(Kind::Message, sequence), [message, &[]]);
+        }
+    }
+
+    /// Streams in turn, one frame each, so that none starves another.
+    fn data(&mut self, sealed: &mut Sealed<'_>) {
+        let mut idle = 0;
+        while sealed.has_room() && idle <= self.sending.len() {
+            let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+            let Some((key, stream)) = self.sending.range_mut(after).next() else {
+                if self.turn == (Channel::LINK, Stream::Stdin) {
+                    return;
+                }
+                self.turn = (Channel::LINK, Stream::Stdin);
+                idle += 1;
+                continue;
+            };
+            self.turn = *key;
+            let head = |kind, number| Head {
+                kind,
+                stream: key.1.number(),
+                channel: key.0.0,
+                number,
+            };
+            idle = match stream.poll(self.options.chunk) {
+                None => idle + 1,
+                Some(wanted) => {
+                    match wanted {
+                        Wanted::Skip { to } => sealed.put(head(Kind::Skip, to), [&[], &[]]),
+                        Wanted::Data { offset, parts } => {
+                            sealed.put(head(Kind::Data, offset), parts);
+                        }
+                        Wanted::End { offset } => sealed.put(head(Kind::End, offset), [&[], &[]]),
+                    }
+                    0
+                }
+            };
+        }
+    }
+}
+
+/// Where sealed frames go, and how much of them is wanted.
+struct Sealed<'a> {
+    out: &'a mut Vec<u8>,
+    seal: u32,
+    limit: usize,
+}
+
+impl Sealed<'_> {
+    fn put(&mut self, head: Head, parts: [&[u8]; 2]) {
+        frame::encode(self.out, self.seal, head, parts);
+    }
+
+    fn has_room(&self) -> bool {
+        self.out.len() < self.limit
+    }
+}
+
+impl Repeat {
+    /// Sent now: the next time after a longer wait.
+    fn again(&mut self, now: Duration) {
+        self.at = Some(now + self.wait);
+        self.wait = (self.wait * 2).min(HANDSHAKE_MOST);
+    }
+
+    /// Not again until asked.
+    pub(super) fn rest(&mut self) {
+        self.at = Some(Duration::MAX);
+    }
+}
+
+/// Appends a handshake frame. One too large for a frame is not sent: its sender's limits
+/// (`CHANNELS_MOST`) make that impossible.
+fn plain<T: Serialize>(out: &mut Vec<u8>, head: Head, payload: &T) {
+    if let Ok(bytes) = serde_json::to_vec(payload)
+        && bytes.len() <= frame::PAYLOAD_MOST
+    {
+        frame::encode(out, frame::PLAIN_SEED, head, [&bytes, &[]]);
+    }
+}

@@ -1,0 +1,262 @@
+//! `POST /containers/{id}/attach`: the connection becomes the client's stdin one way and the
+//! session's output the other.
+//!
+//! What ends what:
+//! - the client half-closes: the end of *its* stdin. Without a terminal the process's stdin ends
+//!   too, and output goes on; on a terminal the client detaches and the process knows nothing.
+//! - the client goes away: nothing ends, the next client may write on.
+//! - the detach keys, on a terminal: this client's output ends.
+//! - the run ends: all output, then our half-close, then whatever the client still sends is read
+//!   and dropped. (Closing with unread bytes would reset the connection and cut the output.)
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use super::error::ApiError;
+use super::logs::{MULTIPLEXED, RAW, has_tty};
+use super::params::Params;
+use super::{Api, RawParams, find};
+use crate::listener::container::Container;
+use crate::listener::detach::DetachKeys;
+use crate::listener::lines::Selection;
+use crate::listener::log_stream::{Begin, LogStream};
+
+/// Bytes of stdin taken from a client at a time.
+const READ_BYTES: usize = 16 * 1024;
+/// How long a client may take to close its end after the output has ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn attach(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let params = Params(query);
+    let container = find(&shared.registry, &id)?;
+    if !wants_upgrade(request.headers()) {
+        let needed = "attach takes the connection over: send Connection: Upgrade, Upgrade: tcp";
+        return Err(ApiError::bad_request(needed));
+    }
+    let keys: DetachKeys = match params.text("detachKeys") {
+        Some(text) => text
+            .parse()
+            .map_err(|e| ApiError::bad_request(format!("{e}")))?,
+        None => DetachKeys::default(),
+    };
+    known_session(&container).await;
+    let tty = has_tty(&container);
+    let stdin = params.flag("stdin");
+    let selection = Selection {
+        stdout: params.flag("stdout"),
+        stderr: params.flag("stderr"),
+        ..Selection::all(!tty)
+    };
+    let begin = if params.flag("logs") {
+        Begin::Start
+    } else {
+        Begin::Now
+    };
+    // Before the answer: what is logged from here on is this client's.
+    let output = LogStream::open(
+        Arc::clone(&container),
+        selection,
+        begin,
+        params.flag("stream"),
+    )
+    .await?;
+    let session = Attached {
+        container,
+        stdin,
+        keys: tty.then_some(keys),
+    };
+    tokio::spawn(session.run(hyper::upgrade::on(request), output));
+    let content_type = if tty { RAW } else { MULTIPLEXED };
+    let headers = [
+        (CONNECTION, "Upgrade"),
+        (UPGRADE, "tcp"),
+        (CONTENT_TYPE, content_type),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let connection = headers
+        .get(CONNECTION)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let mut options = connection.split(',').map(str::trim);
+    options.any(|o| o.eq_ignore_ascii_case("upgrade")) && headers.contains_key(UPGRADE)
+}
+
+/// A VM that has just said hello will say within moments whether its session has a terminal; the
+/// answer depends on it.
+async fn known_session(container: &Container) {
+    let mut progress = container.watch();
+    let mut run = container.run();
+    loop {
+        progress.borrow_and_update();
+        let known = container.snapshot().record.primary().is_some();
+        if known || run.outcome(container).is_some() || progress.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Attached {
+    container: Arc<Container>,
+    /// The client's bytes are for the process.
+    stdin: bool,
+    /// Looked for on a terminal only.
+    keys: Option<DetachKeys>,
+}
+
+/// How the client's sending ended.
+enum InputEnd {
+    /// Nothing more will come; its output goes on.
+    Closed,
+    /// It wants no more output either.
+    Detached,
+    /// It is not there any more.
+    Gone,
+}
+
+impl Attached {
+    async fn run(self, upgrade: OnUpgrade, output: LogStream) {
+        let id = self.container.id().to_owned();
+        let done = match upgrade.await {
+            Ok(upgraded) => self.serve(upgraded, output).await,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = done {
+            tracing::debug!(id, %error, "attached client");
+        }
+    }
+
+    async fn serve(mut self, upgraded: Upgraded, mut output: LogStream) -> io::Result<()> {
+        let parts = upgraded
+            .downcast::<TokioIo<UnixStream>>()
+            .map_err(|_| io::Error::other("not a unix socket"))?;
+        let early = parts.read_buf;
+        let (mut from, mut to) = parts.io.into_inner().into_split();
+        let gone = {
+            let mut input = pin!(self.input(&early, &mut from));
+            let mut sending = pin!(send_all(&mut output, &mut to));
+            let mut input_open = true;
+            loop {
+                tokio::select! {
+                    end = &mut input, if input_open => match end {
+                        InputEnd::Closed => input_open = false,
+                        InputEnd::Detached => break false,
+                        InputEnd::Gone => break true,
+                    },
+                    sent = &mut sending => {
+                        sent?;
+                        break false;
+                    }
+                }
+            }
+        };
+        if !gone {
+            to.shutdown().await?;
+            drain(&mut from).await;
+        }
+        Ok(())
+    }
+
+    /// Hands the client's bytes to the process until they end.
+    async fn input(&mut self, early: &[u8], from: &mut OwnedReadHalf) -> InputEnd {
+        let mut typed = early.to_vec();
+        loop {
+            if self.stdin && !typed.is_empty() {
+                let mut passed = Vec::new();
+                let detached = match &mut self.keys {
+                    Some(keys) => keys.filter(&typed, &mut passed),
+                    None => {
+                        passed = std::mem::take(&mut typed);
+                        false
+                    }
+                };
+                if let Err(error) = self.container.write_stdin(&passed).await {
+                    // The process reads no more; the client learns of it by the end of the output.
+                    tracing::debug!(id = self.container.id(), %error, "stdin dropped");
+                    self.stdin = false;
+                }
+                if detached {
+                    return InputEnd::Detached;
+                }
+            }
+            typed.resize(READ_BYTES, 0);
+            let count = match from.read(&mut typed).await {
+                Ok(count) => count,
+                Err(_) => return InputEnd::Gone,
+            };
+            typed.truncate(count);
+            if count == 0 {
+                return self.input_ended(from);
+            }
+        }
+    }
+
+    fn input_ended(&self, from: &OwnedReadHalf) -> InputEnd {
+        if hung_up(from.as_ref()) {
+            return InputEnd::Gone;
+        }
+        if !self.stdin {
+            return InputEnd::Closed;
+        }
+        if self.keys.is_some() {
+            return InputEnd::Detached;
+        }
+        if let Err(error) = self.container.close_stdin() {
+            tracing::debug!(id = self.container.id(), %error, "stdin not ended");
+        }
+        InputEnd::Closed
+    }
+}
+
+/// True when the other end is closed both ways: a half-close does not hang up.
+fn hung_up(socket: &UnixStream) -> bool {
+    let descriptor = socket.as_fd();
+    let mut polled = [PollFd::new(&descriptor, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut polled, Some(&now)) {
+        Ok(_) => polled[0].revents().contains(PollFlags::HUP),
+        Err(_) => false,
+    }
+}
+
+async fn send_all(output: &mut LogStream, to: &mut OwnedWriteHalf) -> io::Result<()> {
+    while let Some(bytes) = output.next().await.map_err(io::Error::other)? {
+        to.write_all(&bytes).await?;
+    }
+    Ok(())
+}
+
+async fn drain(from: &mut OwnedReadHalf) {
+    let mut dropped = vec![0; READ_BYTES];
+    let drained = timeout(DRAIN_LIMIT, async {
+        while matches!(from.read(&mut dropped).await, Ok(count) if count > 0) {}
+    });
+    if drained.await.is_err() {
+        tracing::debug!("an attached client did not close its end in time");
+    }
+}

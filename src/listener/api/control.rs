@@ -1,0 +1,140 @@
+//! Calls that act on a container: wait, kill, stop, resize, remove.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::body::piecewise;
+use super::error::ApiError;
+use super::params::Params;
+use super::shape::Waited;
+use super::{Api, RawParams, done, find, unchanged};
+use crate::listener::container::{Condition, Container};
+use crate::listener::signals;
+use crate::listener::store::state::State as Life;
+
+/// Seconds between the stop signal and SIGKILL, when nobody says another number.
+const STOP_GRACE_S: u32 = 10;
+/// What a VM may take beyond the grace until its exit is known, before `stop` says that it failed.
+const STOP_SLACK: Duration = Duration::from_secs(30);
+/// What a forced removal gives the VM to die in.
+const KILL_WAIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn wait(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let params = Params(query);
+    let container = find(&shared.registry, &id)?;
+    let condition = match params.text("condition") {
+        None | Some("not-running") => Condition::NotRunning,
+        Some("next-exit") => Condition::NextExit,
+        Some("removed") => Condition::Removed,
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "condition={other}: expected not-running, next-exit or removed"
+            )));
+        }
+    };
+    // The head goes at once: clients wait for it before they go on; the body comes with the exit.
+    let (pieces, body) = piecewise();
+    tokio::spawn(async move {
+        let outcome = tokio::select! {
+            outcome = container.wait(condition) => outcome,
+            () = pieces.closed() => return,
+        };
+        let json = serde_json::to_vec(&Waited::from(outcome));
+        let piece = json.map(Bytes::from).map_err(std::io::Error::other);
+        // Nobody is left to tell when this fails: the client has gone.
+        drop(pieces.send(piece).await);
+    });
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+pub(super) async fn kill(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let params = Params(query);
+    let container = find(&shared.registry, &id)?;
+    let text = params.text("signal").unwrap_or("KILL");
+    let signal = signals::canonical(text)
+        .ok_or_else(|| ApiError::bad_request(format!("Invalid signal: {text}")))?;
+    container.signal(&signal)?;
+    Ok(done())
+}
+
+pub(super) async fn stop(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let params = Params(query);
+    let container = find(&shared.registry, &id)?;
+    if matches!(container.snapshot().record.state, Life::Exited | Life::Lost) {
+        return Ok(unchanged());
+    }
+    let seconds = params
+        .number::<i64>("t")?
+        .unwrap_or(i64::from(STOP_GRACE_S));
+    // Negative: as long as it takes.
+    let grace_s = u32::try_from(seconds).unwrap_or(u32::MAX);
+    container.stop(grace_s)?;
+    let limit = Duration::from_secs(u64::from(grace_s)) + STOP_SLACK;
+    match timeout(limit, container.wait(Condition::NotRunning)).await {
+        Ok(_) => Ok(done()),
+        Err(_) => Err(ApiError::server(format!(
+            "container {id} was asked to stop and has not in {} seconds",
+            limit.as_secs()
+        ))),
+    }
+}
+
+pub(super) async fn resize(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let params = Params(query);
+    let container = find(&shared.registry, &id)?;
+    let need = |name| ApiError::bad_request(format!("{name}: expected a number of characters"));
+    let rows = params.number("h")?.ok_or_else(|| need("h"))?;
+    let columns = params.number("w")?.ok_or_else(|| need("w"))?;
+    container.resize(rows, columns)?;
+    Ok(done())
+}
+
+pub(super) async fn remove(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let params = Params(query);
+    let container = find(&shared.registry, &id)?;
+    let force = params.flag("force");
+    if force {
+        put_down(&container).await;
+    }
+    container.remove(force)?;
+    shared.registry.forget(&container);
+    Ok(done())
+}
+
+/// Ends the VM if it can be reached; the removal goes on anyway.
+async fn put_down(container: &Arc<Container>) {
+    let asked = container.stop(0).or_else(|_| container.signal("SIGKILL"));
+    if asked.is_ok()
+        && timeout(KILL_WAIT, container.wait(Condition::NotRunning))
+            .await
+            .is_err()
+    {
+        tracing::warn!(id = container.id(), "VM still runs and is removed by force");
+    }
+}

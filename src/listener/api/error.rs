@@ -1,0 +1,81 @@
+//! Errors as docker clients want them: a status, and `{"message":"…"}` of type `application/json`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::listener::container::ClientError;
+use crate::listener::registry::ResolveError;
+use crate::listener::store::LogError;
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+impl ApiError {
+    /// The request itself is wrong.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
+    }
+
+    /// There is no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: message.into(),
+        }
+    }
+
+    /// Our own failure.
+    pub fn server(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: message.into(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "message": self.message }))).into_response()
+    }
+}
+
+impl From<ResolveError> for ApiError {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::None(_) => Self::not_found(error.to_string()),
+            ResolveError::Ambiguous { .. } => Self::bad_request(error.to_string()),
+        }
+    }
+}
+
+impl From<ClientError> for ApiError {
+    fn from(error: ClientError) -> Self {
+        let status = match &error {
+            ClientError::NotRunning(_)
+            | ClientError::Running(_)
+            | ClientError::NotStarted(_)
+            | ClientError::StdinClosed(_) => StatusCode::CONFLICT,
+            ClientError::NoLink(_) | ClientError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ClientError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self {
+            status,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<LogError> for ApiError {
+    fn from(error: LogError) -> Self {
+        Self::server(error.to_string())
+    }
+}

@@ -1,0 +1,202 @@
+//! The API: HTTP over a unix socket, shaped as the Docker Engine API wherever that has the call.
+
+mod attach;
+mod body;
+mod control;
+mod error;
+mod logs;
+mod params;
+pub mod shape;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, Request, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+use self::error::ApiError;
+use self::params::Params;
+use self::shape::{API_VERSION, MIN_API_VERSION, Summary};
+use super::clock::now_ns;
+use super::container::Container;
+use super::registry::Registry;
+use super::store::state::State as Life;
+use super::vm::Shared;
+
+/// Pause after a failed accept (no descriptors left): others may close some meanwhile.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What the handlers share.
+type Api = State<Arc<Shared>>;
+/// Parameters as they come; [`Params`] reads them.
+type RawParams = Query<HashMap<String, String>>;
+
+/// Serves the API for ever.
+pub async fn serve(socket: UnixListener, shared: Arc<Shared>) {
+    let router = router(shared);
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, router.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "API connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, router: Router) {
+    let router = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(uri) = without_version(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        router.call(request)
+    });
+    let served = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        // A client that went away in the middle; nothing of ours failed.
+        tracing::debug!(%error, "API connection");
+    }
+}
+
+/// `/v1.47/containers/json` → `/containers/json`; docker's clients may ask with or without.
+fn without_version(uri: &Uri) -> Option<Uri> {
+    let whole = uri.path_and_query()?.as_str();
+    let (version, rest) = whole.strip_prefix("/v")?.split_once('/')?;
+    let (major, minor) = version.split_once('.')?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !number(major) || !number(minor) {
+        return None;
+    }
+    format!("/{rest}").parse().ok()
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/_ping", get(|| async { "OK" }))
+        .route("/version", get(version))
+        .route("/containers/json", get(list))
+        .route("/containers/{id}/json", get(inspect))
+        .route("/containers/{id}/logs", get(logs::logs))
+        .route("/containers/{id}/attach", post(attach::attach))
+        .route("/containers/{id}/wait", post(control::wait))
+        .route("/containers/{id}/kill", post(control::kill))
+        .route("/containers/{id}/stop", post(control::stop))
+        .route("/containers/{id}/resize", post(control::resize))
+        .route("/containers/{id}", delete(control::remove))
+        .fallback(|| async { ApiError::not_found("page not found") })
+        .method_not_allowed_fallback(|| async { ApiError::not_found("page not found") })
+        .layer(axum::middleware::map_response(sign))
+        .with_state(shared)
+}
+
+/// The headers by which docker's clients choose what to speak.
+async fn sign(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("Api-Version", HeaderValue::from_static(API_VERSION));
+    headers.insert("Ostype", HeaderValue::from_static("linux"));
+    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    response
+}
+
+async fn version() -> Json<Value> {
+    let own = env!("CARGO_PKG_VERSION");
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    Json(json!({
+        "Platform": { "Name": "vch" },
+        "Version": own,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": os,
+        "Arch": arch,
+        "Components": [{
+            "Name": "Engine",
+            "Version": own,
+            "Details": {
+                "ApiVersion": API_VERSION,
+                "MinAPIVersion": MIN_API_VERSION,
+                "Os": os,
+                "Arch": arch,
+                "Experimental": "false",
+            },
+        }],
+    }))
+}
+
+async fn list(State(shared): Api, Query(query): RawParams) -> Result<Json<Vec<Summary>>, ApiError> {
+    let params = Params(query);
+    let limit: Option<i64> = params.number("limit")?;
+    let limit = limit
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|n| *n > 0);
+    let all = params.flag("all") || limit.is_some();
+    let now = now_ns();
+    let mut rows: Vec<(u64, Summary)> = shared
+        .registry
+        .all()
+        .iter()
+        .map(|container| container.snapshot())
+        .filter(|snapshot| all || snapshot.record.state == Life::Running)
+        .map(|snapshot| (snapshot.record.created_ns, shape::summary(&snapshot, now)))
+        .collect();
+    // Newest first, as docker has it.
+    rows.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
+    rows.truncate(limit.unwrap_or(usize::MAX));
+    Ok(Json(rows.into_iter().map(|(_, row)| row).collect()))
+}
+
+async fn inspect(State(shared): Api, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let container = find(&shared.registry, &id)?;
+    Ok(Json(shape::details(&container.snapshot())))
+}
+
+fn find(registry: &Registry, text: &str) -> Result<Arc<Container>, ApiError> {
+    Ok(registry.resolve(text)?)
+}
+
+/// An answer without a body.
+fn done() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// Docker's answer to what is so already.
+fn unchanged() -> Response {
+    StatusCode::NOT_MODIFIED.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_version_may_stand_before_a_path() {
+        let path = |text: &str| {
+            let uri: Uri = text.parse().expect("URI");
+            without_version(&uri).map(|u| u.to_string())
+        };
+        assert_eq!(path("/v1.24/_ping").as_deref(), Some("/_ping"));
+        assert_eq!(
+            path("/v1.50/containers/json?all=1").as_deref(),
+            Some("/containers/json?all=1")
+        );
+        assert_eq!(path("/version"), None);
+        assert_eq!(path("/vabc/_ping"), None);
+        assert_eq!(path("/containers/v1.2/json"), None);
+    }
+}

@@ -1,0 +1,319 @@
+//! What the API asks of a container for its clients.
+
+use std::fs;
+use std::pin::pin;
+
+use super::stdin::Stdin;
+use super::{Container, Inner};
+use crate::link::{Channel, Control};
+use crate::listener::store::StateError;
+use crate::listener::store::state::{ContainerRecord, State, StoredExit};
+
+/// Why a container cannot do what a client wants.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Its process has ended, or the VM is lost.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// It runs, and must not.
+    #[error("container {0} is running: stop it first, or remove it with force")]
+    Running(String),
+    /// It has not got as far as starting its process.
+    #[error("container {0} has not started its process yet")]
+    NotStarted(String),
+    /// Its VM is not connected now.
+    #[error(
+        "container {0} has no link: its VM is not connected now; look whether the VM runs and its \
+         serial port points here, then try again"
+    )]
+    NoLink(String),
+    /// Too much waits for its VM already.
+    #[error("container {0} does not answer: too many requests wait for its VM already")]
+    Busy(String),
+    /// Its stdin takes nothing.
+    #[error("stdin of container {0} is closed")]
+    StdinClosed(String),
+    /// The folder could not be changed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// How a run has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With this exit record.
+    Exited(StoredExit),
+    /// The VM is gone, and nobody knows how its process ended.
+    Lost(String),
+    /// The container was removed; its exit, when it had one.
+    Removed(Option<StoredExit>),
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The process does not run (any more). One that has yet to start is waited for.
+    NotRunning,
+    /// The next end of the process from now on.
+    NextExit,
+    /// The container is removed.
+    Removed,
+}
+
+/// Follows the runs of a container to the end of one. A reboot that told no exit is no end.
+#[derive(Debug)]
+pub struct RunWatch {
+    epoch: u64,
+}
+
+impl RunWatch {
+    /// The end of the run, once it has come. Reading the log up to its end *after* this has
+    /// answered gets all of the run's output.
+    pub fn outcome(&mut self, container: &Container) -> Option<Outcome> {
+        let inner = container.lock();
+        if inner.removed {
+            return Some(Outcome::Removed(inner.record.exit().cloned()));
+        }
+        let current = inner.record.run.epoch;
+        if current != self.epoch {
+            if let Some((epoch, exit)) = &inner.previous
+                && *epoch == self.epoch
+            {
+                return Some(Outcome::Exited(exit.clone()));
+            }
+            self.epoch = current;
+        }
+        match inner.record.state {
+            State::Created | State::Running => None,
+            State::Exited => inner.record.exit().cloned().map(Outcome::Exited),
+            State::Lost => Some(Outcome::Lost(lost_reason(&inner.record))),
+        }
+    }
+}
+
+fn lost_reason(record: &ContainerRecord) -> String {
+    let mut reason = "the VM is gone and did not tell an exit status".to_owned();
+    if let Some(power) = &record.run.power {
+        let action = if power.is_off() {
+            "powered off"
+        } else {
+            "rebooted"
+        };
+        reason += &format!("; it {action}: {}", power.reason);
+    }
+    if let Some(stage) = &record.run.stage {
+        reason += &format!("; its last step was {}", stage.name);
+        if !stage.text.is_empty() {
+            reason += &format!(" ({})", stage.text);
+        }
+    }
+    reason
+}
+
+impl Container {
+    /// A watch over the current run.
+    pub fn run(&self) -> RunWatch {
+        RunWatch {
+            epoch: self.lock().record.run.epoch,
+        }
+    }
+
+    /// Waits for the condition.
+    pub async fn wait(&self, condition: Condition) -> Outcome {
+        let mut progress = self.watch();
+        let mut run = self.run();
+        let mut armed = condition != Condition::NextExit || run.outcome(self).is_none();
+        let ended = run.epoch;
+        loop {
+            progress.borrow_and_update();
+            armed |= self.run().epoch != ended;
+            match run.outcome(self) {
+                Some(Outcome::Removed(exit)) => return Outcome::Removed(exit),
+                Some(outcome) if armed && condition != Condition::Removed => return outcome,
+                Some(_) | None => {}
+            }
+            if progress.changed().await.is_err() {
+                return Outcome::Removed(None);
+            }
+        }
+    }
+
+    /// Sends a signal to the primary session's process.
+    ///
+    /// # Errors
+    /// Nothing runs, or the VM is not connected.
+    pub fn signal(&self, signal: &str) -> Result<(), ClientError> {
+        let mut inner = self.lock();
+        let channel = inner.running()?;
+        inner.command(Control::Signal {
+            channel,
+            signal: signal.to_owned(),
+        })
+    }
+
+    /// Sets the size of the primary session's terminal.
+    ///
+    /// # Errors
+    /// Nothing runs, or the VM is not connected.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ClientError> {
+        let mut inner = self.lock();
+        let channel = inner.running()?;
+        inner.command(Control::Resize {
+            channel,
+            rows,
+            columns,
+        })
+    }
+
+    /// Asks the VM to stop: stop signal, grace, SIGKILL, power off. One that still boots, too.
+    ///
+    /// # Errors
+    /// It has ended, or is not connected.
+    pub fn stop(&self, grace_s: u32) -> Result<(), ClientError> {
+        let mut inner = self.lock();
+        inner.unfinished()?;
+        inner.command(Control::Stop { grace_s })
+    }
+
+    /// Hands all of these bytes to the primary session's stdin, waiting for room as needed. While
+    /// the VM is away they wait for it.
+    ///
+    /// # Errors
+    /// The process has ended, or its stdin is closed.
+    pub async fn write_stdin(&self, mut bytes: &[u8]) -> Result<(), ClientError> {
+        while !bytes.is_empty() {
+            let mut moved = pin!(self.stdin_moved.notified());
+            moved.as_mut().enable();
+            let taken = self.push_stdin(bytes)?;
+            bytes = &bytes[taken..];
+            if taken == 0 {
+                moved.await;
+            }
+        }
+        Ok(())
+    }
+
+    fn push_stdin(&self, bytes: &[u8]) -> Result<usize, ClientError> {
+        let mut inner = self.lock();
+        let channel = match inner.running() {
+            Ok(channel) => channel,
+            // It will start: keep the bytes by not taking them.
+            Err(ClientError::NotStarted(_)) => return Ok(0),
+            Err(e) => return Err(e),
+        };
+        let openstdin = inner
+            .record
+            .run
+            .sessions
+            .get(&channel.0)
+            .is_some_and(|s| s.openstdin);
+        let stdin = inner.stdin(channel);
+        if stdin.closed() || !openstdin {
+            return Err(ClientError::StdinClosed(inner.called()));
+        }
+        let taken = stdin.push(bytes);
+        inner.wake();
+        Ok(taken)
+    }
+
+    /// Ends the primary session's stdin after what was written to it. A terminal has no end, and a
+    /// stdin that was never open none to tell: nothing happens then.
+    ///
+    /// # Errors
+    /// The process has ended, or this cannot be written down.
+    pub fn close_stdin(&self) -> Result<(), ClientError> {
+        let mut inner = self.lock();
+        let channel = inner.running()?;
+        let session = inner.record.run.sessions.get(&channel.0);
+        if session.is_none_or(|s| s.tty || !s.openstdin) {
+            return Ok(());
+        }
+        let end = inner.stdin(channel).close();
+        if let Some(session) = inner.record.run.sessions.get_mut(&channel.0)
+            && session.stdin_end.replace(end) != Some(end)
+        {
+            inner.record.write(&self.dir)?;
+        }
+        inner.wake();
+        Ok(())
+    }
+
+    /// Closes the VM's connection and deletes the folder. `force` takes a running one too.
+    ///
+    /// # Errors
+    /// It runs, or the folder cannot be deleted.
+    pub fn remove(&self, force: bool) -> Result<(), ClientError> {
+        let mut inner = self.lock();
+        let running = matches!(inner.record.state, State::Created | State::Running);
+        if running && !force {
+            return Err(ClientError::Running(inner.called()));
+        }
+        inner.removed = true;
+        inner.link_up = false;
+        if let Some(connection) = inner.connection.take() {
+            connection.close();
+        }
+        self.publish(&inner, true);
+        fs::remove_dir_all(&self.dir).map_err(|source| {
+            let path = self.dir.clone();
+            StateError::Io {
+                action: "delete",
+                path,
+                source,
+            }
+            .into()
+        })
+    }
+}
+
+impl Inner {
+    /// What people call it: its name, else its ID.
+    fn called(&self) -> String {
+        let (id, name) = (&self.record.id, &self.record.name);
+        if name.is_empty() {
+            id.clone()
+        } else {
+            name.clone()
+        }
+    }
+
+    /// It has not ended.
+    fn unfinished(&self) -> Result<(), ClientError> {
+        match self.record.state {
+            State::Created | State::Running if !self.removed => Ok(()),
+            _ => Err(ClientError::NotRunning(self.called())),
+        }
+    }
+
+    /// Channel of the primary session, if its process may still do something.
+    fn running(&self) -> Result<Channel, ClientError> {
+        self.unfinished()?;
+        let primary = self.record.primary().map(|(channel, _)| channel);
+        primary.ok_or_else(|| ClientError::NotStarted(self.called()))
+    }
+
+    fn command(&mut self, message: Control) -> Result<(), ClientError> {
+        let Some(connection) = self.connection.clone().filter(|_| self.link_up) else {
+            return Err(ClientError::NoLink(self.called()));
+        };
+        if !self.outgoing.push(message) {
+            return Err(ClientError::Busy(self.called()));
+        }
+        connection.wake.notify_one();
+        Ok(())
+    }
+
+    fn stdin(&mut self, channel: Channel) -> &mut Stdin {
+        let session = self.record.run.sessions.get(&channel.0);
+        let end = session.and_then(|s| s.stdin_end);
+        self.stdin
+            .entry(channel)
+            .or_insert_with(|| Stdin::new(0, end))
+    }
+
+    fn wake(&self) {
+        if let Some(connection) = &self.connection {
+            connection.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! One container as the listener knows it: its record, its log, the connection of its VM, and what
+//! its clients have to say. Shared by the VM's task and the API; the lock is never held while
+//! waiting, and readers of the log do not take it at all.
+
+mod clients;
+mod outgoing;
+mod stdin;
+mod vm;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use self::outgoing::Outgoing;
+use self::stdin::Stdin;
+use super::store::state::{ContainerRecord, State, StoredExit};
+use super::store::{Log, LogError, Positions, Reader, StateError};
+use crate::link::{Channel, Stream};
+
+pub use clients::{ClientError, Condition, Outcome, RunWatch};
+pub use vm::VmError;
+
+/// Folder of a container's log segments.
+const LOG_DIR: &str = "log";
+
+/// A container.
+#[derive(Debug)]
+pub struct Container {
+    id: String,
+    dir: PathBuf,
+    inner: Mutex<Inner>,
+    progress: watch::Sender<Progress>,
+    /// stdin was taken by the guest, or will never be.
+    stdin_moved: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    record: ContainerRecord,
+    log: Log,
+    connection: Option<Arc<Connection>>,
+    link_up: bool,
+    outgoing: Outgoing,
+    stdin: BTreeMap<Channel, Stdin>,
+    /// Why nothing is being stored now.
+    trouble: Option<String>,
+    /// The last boot's exit, when it was shown.
+    previous: Option<(u64, StoredExit)>,
+    removed: bool,
+    /// Grows whenever the link comes or goes: tells one absence of the VM from the next.
+    absence: u64,
+}
+
+/// A time without link that has begun; see [`Container::give_up`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absence(u64);
+
+/// What readers wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The log may be read up to this position.
+    pub end: u64,
+    /// Grows with each change of the record or the link.
+    pub changes: u64,
+}
+
+/// One connection of a VM, as its container sees it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Wakes the connection's task: there is something to send, or it has been replaced.
+    pub wake: Notify,
+    closed: AtomicBool,
+}
+
+impl Connection {
+    /// A connection from this address.
+    pub fn new(peer: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            wake: Notify::new(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Another connection of the same VM has taken over, or the container was removed.
+    pub fn closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Makes its task end it.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// A container's folder that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `record.json`.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// What the API shows of a container, copied out at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its record.
+    pub record: ContainerRecord,
+    /// Its VM is connected and has shaken hands.
+    pub link_up: bool,
+    /// Where its VM calls from.
+    pub peer: Option<SocketAddr>,
+    /// Where its streams stand.
+    pub positions: Positions,
+    /// Position after the last record of its log.
+    pub end: u64,
+    /// Why nothing is being stored now.
+    pub trouble: Option<String>,
+}
+
+impl Container {
+    /// Opens a container's folder: reads its record, repairs its log.
+    ///
+    /// # Errors
+    /// Either cannot be read.
+    pub fn open(id: &str, dir: &Path, segment_bytes: u64) -> Result<Self, OpenError> {
+        let log = Log::open(&dir.join(LOG_DIR), segment_bytes)?;
+        let mut record = ContainerRecord::read(dir)?.unwrap_or_default();
+        record.id = id.to_owned();
+        if let Some(epoch) = log.positions().epoch
+            && epoch != record.run.epoch
+        {
+            // The listener ended between the two writes of a new run: the log is the truth.
+            record.begin_run(epoch);
+        }
+        let progress = Progress {
+            end: log.end(),
+            changes: 0,
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            dir: dir.to_owned(),
+            inner: Mutex::new(Inner {
+                record,
+                log,
+                connection: None,
+                link_up: false,
+                outgoing: Outgoing::default(),
+                stdin: BTreeMap::new(),
+                trouble: None,
+                previous: None,
+                removed: false,
+                absence: 0,
+            }),
+            progress: watch::Sender::new(progress),
+            stdin_moved: Notify::new(),
+        })
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.lock().record.name.clone()
+    }
+
+    /// Everything at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        Snapshot {
+            record: inner.record.clone(),
+            link_up: inner.link_up,
+            peer: inner.connection.as_ref().map(|c| c.peer),
+            positions: inner.log.positions().clone(),
+            end: inner.log.end(),
+            trouble: inner.trouble.clone(),
+        }
+    }
+
+    /// Says when there is more in the log, or something else has changed.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Folder of its log.
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.join(LOG_DIR)
+    }
+
+    /// The absence of its VM, which has not called since this listener began.
+    pub fn absence(&self) -> Absence {
+        Absence(self.lock().absence)
+    }
+
+    /// A reader that begins at the end of the log as it is now, and where the streams stand there.
+    pub fn reader_at_end(&self) -> (Reader, Positions) {
+        let inner = self.lock();
+        let positions = inner.log.positions().clone();
+        let reader = Reader::new(&self.log_dir(), inner.log.end(), positions.primary());
+        (reader, positions)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere leaves the fields as consistent as they were between two statements;
+        // every container but this one would go on, so this one does too.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, inner: &Inner, changed: bool) {
+        let end = inner.log.end();
+        self.progress.send_modify(|progress| {
+            progress.end = end;
+            progress.changes += u64::from(changed);
+        });
+        if changed {
+            // Whoever waits for room in stdin may now wait in vain.
+            self.stdin_moved.notify_waiters();
+        }
+    }
+}
+
+impl Inner {
+    fn owned_by(&self, connection: &Arc<Connection>) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|c| Arc::ptr_eq(c, connection))
+    }
+
+    /// Bytes of a session's outputs that its exit record counts and the log has not.
+    fn missing(&self, channel: Channel, exit: &StoredExit) -> u64 {
+        let short = |stream, length: u64| {
+            length.saturating_sub(self.log.positions().stream(channel, stream).length)
+        };
+        short(Stream::Stdout, exit.record.stdout) + short(Stream::Stderr, exit.record.stderr)
+    }
+
+    /// Shows what may be shown: an exit whose streams are complete, or, when the VM is `gone`, any.
+    /// True when the record has changed.
+    fn settle(&mut self, now_ns: u64, gone: bool) -> bool {
+        let waiting: Vec<(u16, u64)> = self
+            .record
+            .run
+            .sessions
+            .iter()
+            .filter_map(|(channel, session)| {
+                let exit = session.exit.as_ref().filter(|exit| !exit.shown)?;
+                Some((*channel, self.missing(Channel(*channel), exit)))
+            })
+            .filter(|(_, missing)| gone || *missing == 0)
+            .collect();
+        for (channel, missing) in &waiting {
+            let Some(session) = self.record.run.sessions.get_mut(channel) else {
+                continue;
+            };
+            if let Some(exit) = session.exit.as_mut() {
+                exit.shown = true;
+                exit.missing = *missing;
+            }
+        }
+        let unfinished = matches!(self.record.state, State::Created | State::Running);
+        let end = match self.record.exit() {
+            Some(_) => Some(State::Exited),
+            None => gone.then_some(State::Lost),
+        };
+        let ended = end.filter(|_| unfinished);
+        if let Some(state) = ended {
+            self.record.state = state;
+            self.record.finished_ns = Some(now_ns);
+        }
+        ended.is_some() || !waiting.is_empty()
+    }
+
+    /// Writes the record. A failure is told and kept as trouble: what it holds can be told by the
+    /// guest, or worked out from the log, once more.
+    fn save(&mut self, dir: &Path) {
+        if let Err(error) = self.record.write(dir) {
+            tracing::error!(id = self.record.id, %error, "record not saved");
+            self.trouble = Some(error.to_string());
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What the task of a VM's connection asks of its container.
+
+use std::sync::Arc;
+
+use super::stdin::Stdin;
+use super::{Absence, Connection, Container, Inner};
+use crate::link::{Control, Hello, Link, Resume, Stream};
+use crate::listener::store::state::State;
+use crate::listener::store::{Batch, LogError, StateError};
+
+/// Why a VM's connection cannot go on as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum VmError {
+    /// Another connection of the same VM speaks for it now, or the container was removed.
+    #[error("the connection has been replaced")]
+    Replaced,
+    /// The log cannot be written: not acknowledged, to be tried again.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The record cannot be written: not acknowledged, to be tried again.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Container {
+    /// A VM has proved that it is there: this connection speaks for it from now on, the one before
+    /// is closed. What is stored of its boot.
+    ///
+    /// # Errors
+    /// A new boot cannot be written down, or the container was removed meanwhile.
+    pub fn hello(
+        &self,
+        hello: &Hello,
+        connection: &Arc<Connection>,
+        now_ns: u64,
+    ) -> Result<Resume, VmError> {
+        let mut inner = self.lock();
+        if inner.removed {
+            return Err(VmError::Replaced);
+        }
+        let epoch = hello.identity.epoch;
+        if inner.log.positions().epoch != Some(epoch) || inner.record.run.epoch != epoch {
+            inner.begin_run(hello, now_ns)?;
+            inner.record.write(&self.dir)?;
+        } else {
+            inner.outgoing.resume(hello.messages);
+            inner.come_back();
+        }
+        inner.resume_stdin(hello);
+        if let Some(old) = inner.connection.replace(Arc::clone(connection))
+            && !Arc::ptr_eq(&old, connection)
+        {
+            old.close();
+        }
+        inner.link_up = false;
+        inner.absence += 1;
+        let streams = inner.log.positions().streams.iter();
+        let resume = Resume {
+            messages: inner.record.run.messages,
+            streams: streams.map(|s| (s.channel, s.stream, s.next())).collect(),
+        };
+        self.publish(&inner, true);
+        Ok(resume)
+    }
+
+    /// Stores what one read brought: output first, then messages. When it returns, all of it may
+    /// be acknowledged.
+    ///
+    /// # Errors
+    /// Nothing may be acknowledged; after [`VmError::Log`] and [`VmError::State`] the same call may
+    /// be made again.
+    pub fn store(
+        &self,
+        connection: &Arc<Connection>,
+        batch: &mut Batch,
+        messages: &[(u64, Control)],
+        now_ns: u64,
+    ) -> Result<(), VmError> {
+        let mut inner = self.lock();
+        if !inner.owned_by(connection) {
+            return Err(VmError::Replaced);
+        }
+        let trouble = inner.trouble.take();
+        let stored = inner.store(batch, messages, now_ns, &self.dir);
+        if let Err(error) = &stored {
+            inner.trouble = Some(error.to_string());
+        }
+        let changed = inner.trouble != trouble || matches!(stored, Ok(true));
+        self.publish(&inner, changed);
+        stored.map(|_| ())
+    }
+
+    /// Both ends know each other.
+    pub fn link_up(&self, connection: &Arc<Connection>) {
+        let mut inner = self.lock();
+        if inner.owned_by(connection) && !inner.link_up {
+            inner.link_up = true;
+            inner.absence += 1;
+            inner.come_back();
+            self.publish(&inner, true);
+        }
+    }
+
+    /// The VM does not answer, its connection is still there. `None`: it does not speak for it.
+    pub fn link_down(&self, connection: &Arc<Connection>) -> Option<Absence> {
+        let mut inner = self.lock();
+        if !inner.owned_by(connection) {
+            return None;
+        }
+        inner.link_up = false;
+        inner.absence += 1;
+        self.publish(&inner, true);
+        Some(Absence(inner.absence))
+    }
+
+    /// Hands what clients have said to the link. `buffer` is the link's own per session, in bytes.
+    pub fn feed(&self, connection: &Arc<Connection>, link: &mut Link, buffer: usize) {
+        let mut inner = self.lock();
+        if !inner.owned_by(connection) || !link.established() {
+            return;
+        }
+        inner.outgoing.feed(link);
+        let mut moved = false;
+        for (channel, stdin) in &mut inner.stdin {
+            moved |= stdin.feed(link, *channel, buffer);
+        }
+        drop(inner);
+        if moved {
+            self.stdin_moved.notify_waiters();
+        }
+    }
+
+    /// The connection has ended. `None`: another one speaks for the VM, or the VM said itself that
+    /// it is gone for good; otherwise it may come back until [`Container::give_up`].
+    pub fn disconnected(&self, connection: &Arc<Connection>, now_ns: u64) -> Option<Absence> {
+        let mut inner = self.lock();
+        if !inner.owned_by(connection) {
+            return None;
+        }
+        inner.connection = None;
+        inner.link_up = false;
+        inner.absence += 1;
+        let off = inner
+            .record
+            .run
+            .power
+            .as_ref()
+            .is_some_and(|power| power.is_off());
+        if off && inner.settle(now_ns, true) {
+            inner.save(&self.dir);
+        }
+        self.publish(&inner, true);
+        (!off).then_some(Absence(inner.absence))
+    }
+
+    /// The VM has been away for too long: whatever exit it told is shown, else it is lost. Nothing
+    /// happens when it has come back meanwhile.
+    pub fn give_up(&self, absence: Absence, now_ns: u64) {
+        let mut inner = self.lock();
+        if inner.absence == absence.0 && !inner.link_up && inner.settle(now_ns, true) {
+            tracing::warn!(id = self.id, state = ?inner.record.state, "VM given up");
+            inner.save(&self.dir);
+            self.publish(&inner, true);
+        }
+    }
+}
+
+impl Inner {
+    fn begin_run(&mut self, hello: &Hello, now_ns: u64) -> Result<(), LogError> {
+        let identity = &hello.identity;
+        self.settle(now_ns, true);
+        self.log.begin_run(identity.epoch, now_ns)?;
+        if let Some(exit) = self.record.exit().cloned() {
+            self.previous = Some((self.record.run.epoch, exit));
+        }
+        self.record.begin_run(identity.epoch);
+        self.record.name.clone_from(&identity.name);
+        self.record.image.clone_from(&identity.repo);
+        self.record.software.clone_from(&identity.software);
+        if self.record.created_ns == 0 {
+            self.record.created_ns = now_ns;
+        }
+        self.stdin.clear();
+        self.outgoing.forget(hello.messages);
+        Ok(())
+    }
+
+    /// A VM that was taken for lost is there again.
+    fn come_back(&mut self) {
+        if self.record.state == State::Lost {
+            let started = self.record.started_ns.is_some();
+            self.record.state = if started {
+                State::Running
+            } else {
+                State::Created
+            };
+            self.record.finished_ns = None;
+        }
+    }
+
+    fn resume_stdin(&mut self, hello: &Hello) {
+        for (channel, stream, next) in &hello.streams {
+            if *stream != Stream::Stdin {
+                continue;
+            }
+            let session = self.record.run.sessions.get(&channel.0);
+            let end = session.and_then(|s| s.stdin_end);
+            if let Some(known) = self.stdin.get_mut(channel) {
+                known.resume(*next);
+            } else if *next > 0 || end.is_some() {
+                // Most sessions never get any: they take no room.
+                self.stdin.insert(*channel, Stdin::new(*next, end));
+            }
+        }
+    }
+
+    fn store(
+        &mut self,
+        batch: &mut Batch,
+        messages: &[(u64, Control)],
+        now_ns: u64,
+        dir: &std::path::Path,
+    ) -> Result<bool, VmError> {
+        self.log.append(batch)?;
+        // Tried again after a failed write of the record, the batch must not be there twice.
+        batch.restart(now_ns);
+        if !messages.is_empty() {
+            let mut record = self.record.clone();
+            for (sequence, message) in messages {
+                record.apply(message, now_ns);
+                record.run.messages = sequence + 1;
+            }
+            record.write(dir)?;
+            self.record = record;
+        }
+        let settled = self.settle(now_ns, false);
+        if settled {
+            self.save(dir);
+        }
+        Ok(settled || !messages.is_empty())
+    }
+}

@@ -1,0 +1,219 @@
+#!/bin/bash
+# `make bench`: tether beside the floor, an init of a few lines of C that only mounts, runs and prints
+# (tests/guest/floor.c): the same kernel, disk and machine, run by turns, so that what else this
+# machine does meets both. Seconds differ from machine to machine; the ratios are what counts.
+#
+# RUNS=N takes N turns (default 5, of which the medians are shown). Prints a Markdown table.
+set -eu
+cd "$(dirname "$0")/../.."
+runs=${RUNS:-5}
+step=iso-build/step.sh
+bench=build/bench
+vmx=build/vmx
+vch=build/vch
+port=${PORT:-8180}
+bulk_bytes=$((8 << 20))
+kernel=build/cache/${KERNEL:-debian}
+initramfs=initramfs/build.sh
+
+started=()
+# shellcheck disable=SC2317 # the trap calls it
+end_all() {
+    for pid in "${started[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+}
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+rm -rf "$bench"
+mkdir -p "$bench"
+
+# --- what is measured ---
+
+# A disk with a file of lines to print, and the floor's two images: hello and bulk, for each port.
+seq -f 'line %058.0f' 1 $((bulk_bytes / 64)) >"$bench/bulk"
+[ "$(stat -c %s "$bench/bulk")" -eq "$bulk_bytes" ]
+$step 'making the disk' iso-build/container-disk.sh "$bench/disk.ext4" "$bench/disk.vmdk" build/guest/hello "$bench/bulk"
+
+floor() { # NAME COMMAND PORT: build/bench/NAME.img
+    tests/guest/build.sh tests/guest/floor.c "$bench/$1" "-DCOMMAND=\"$2\"" "-DPORT=\"$3\""
+    $initramfs "$bench/$1" "$kernel" "$bench/$1.img"
+}
+floor floor-hello /hello /dev/ttyS0
+floor floor-bulk 'cat /bulk' /dev/ttyS0
+floor floor-bulk-virtio 'cat /bulk' /dev/vport1p1
+for name in floor-hello floor-bulk; do
+    iso-build/iso.sh "$(cat "$kernel/version")" "$bench/$name" build/vmlinuz "$bench/$name.img" "$bench/$name.iso" 2>/dev/null
+done
+gcc -O2 -Wall -Wextra -o "$bench/sink" tests/bench/sink.c
+
+now() { date +%s.%N; }
+
+machine_folder() { # NAME ISO: a fresh folder with the blog's machine in it
+    rm -rf "${bench:?}/$1"
+    mkdir -p "$bench/$1"
+    ln -s "$PWD/$2" "$bench/$1/bootstrap.iso"
+    cp "$bench/disk.vmdk" "$bench/$1/container.vmdk"
+    cp tests/fixtures/blog.vmx "$bench/$1/blog.vmx"
+    "$vmx" set "$bench/$1/blog.vmx" "serial0.fileName=tcp://127.0.0.1:$port"
+}
+
+listen() { # FOLDER: a listener with its state there
+    "$vch" listen --port "127.0.0.1:$port" --state "$1/state" >"$1/listener.log" 2>&1 </dev/null &
+    listener=$!
+    started+=("$listener")
+    until [ -S "$1/state/vch.sock" ]; do
+        kill -0 "$listener" || { cat "$1/listener.log" >&2; exit 1; }
+        sleep 0.05
+    done
+}
+stop_listener() {
+    kill "$listener"
+    wait "$listener" || true
+}
+
+sink() { # what it saw goes to build/bench/seen
+    "$bench/sink" "$port" >"$bench/seen" &
+    sink=$!
+    started+=("$sink")
+    until grep -q listening "$bench/seen"; do sleep 0.05; done
+}
+
+id=$("$vmx" get tests/fixtures/blog.vmx guestinfo./common/id)
+set_command() { # FOLDER WORD…
+    local file=$1/blog.vmx words
+    shift
+    words=$(printf '|%s' "$@")
+    "$vmx" set "$file" "guestinfo./sessions|$id/cmd/Path=$1" \
+        "guestinfo./sessions|$id/cmd/Args=$(($# - 1))" "guestinfo./sessions|$id/cmd/Args~=${words#|}"
+}
+
+# The times of the first and the last line that the listener stored, as seconds since 1970.
+stored_times() { # FOLDER
+    "$vch" logs -t --state "$1/state" "$id" | sed -n '1p;$p' | cut -d ' ' -f 1 |
+        while read -r time; do date -d "$time" +%s.%N; done | tr '\n' ' '
+}
+
+start_tether() {
+    machine_folder tether build/bootstrap.iso
+    listen "$bench/tether"
+    local before
+    before=$(now)
+    "$vmx" run "$bench/tether/blog.vmx" </dev/null >"$bench/tether/vmx.log" 2>&1
+    stored_times "$bench/tether" | awk -v before="$before" '{ printf "%.3f\n", $1 - before }'
+    stop_listener
+}
+start_floor() {
+    machine_folder floor "$bench/floor-hello.iso"
+    sink
+    local before
+    before=$(now)
+    "$vmx" run --no-backdoor "$bench/floor/blog.vmx" </dev/null >"$bench/floor/vmx.log" 2>&1
+    wait "$sink"
+    awk -v before="$before" 'NF == 3 { printf "%.3f\n", $1 - before }' "$bench/seen"
+}
+
+# shellcheck disable=SC2016 # awk's own fields
+rate='NF >= 2 { printf "%.3f\n", bytes / ($2 - $1) / 1e6 }'
+bulk_tether() {
+    machine_folder tether build/bootstrap.iso
+    set_command "$bench/tether" /bin/cat /bulk
+    listen "$bench/tether"
+    "$vmx" run "$bench/tether/blog.vmx" </dev/null >"$bench/tether/vmx.log" 2>&1
+    stored_times "$bench/tether" | awk -v bytes=$bulk_bytes "$rate"
+    stop_listener
+}
+bulk_floor() {
+    machine_folder floor "$bench/floor-bulk.iso"
+    sink
+    "$vmx" run --no-backdoor "$bench/floor/blog.vmx" </dev/null >"$bench/floor/vmx.log" 2>&1
+    wait "$sink"
+    awk -v bytes=$bulk_bytes 'NF == 3 { print $1, $2 }' "$bench/seen" | awk -v bytes=$bulk_bytes "$rate"
+}
+virtio_config() { # FOLDER WORD…: config.json there
+    local folder=$1
+    "$vmx" show --json "$folder/blog.vmx" >"$folder/guestinfo.json"
+    build/tether config --from "$folder/guestinfo.json" >"$folder/config.json"
+}
+bulk_virtio_tether() {
+    machine_folder tether build/bootstrap.iso
+    set_command "$bench/tether" /bin/cat /bulk
+    virtio_config "$bench/tether"
+    listen "$bench/tether"
+    iso-build/virtio.sh "$port" "$bench/tether/config.json" "$bench/tether/container.vmdk" "$bench/tether/console.log"
+    stored_times "$bench/tether" | awk -v bytes=$bulk_bytes "$rate"
+    stop_listener
+}
+bulk_virtio_floor() {
+    machine_folder floor "$bench/floor-bulk.iso"
+    echo '{}' >"$bench/floor/config.json"
+    sink
+    INITRAMFS=$bench/floor-bulk-virtio.img iso-build/virtio.sh \
+        "$port" "$bench/floor/config.json" "$bench/floor/container.vmdk" "$bench/floor/console.log"
+    wait "$sink"
+    awk 'NF == 3 { print $1, $2 }' "$bench/seen" | awk -v bytes=$bulk_bytes "$rate"
+}
+
+# --- by turns ---
+
+turn() { # NAME FUNCTION: one figure more for NAME; the seconds are shown as a step shows them
+    local begin
+    begin=$(date +%s)
+    "$2" >>"$bench/$1.figures"
+    printf '  %-44s %4d s\n' "$1: $(tail -n 1 "$bench/$1.figures")" $(($(date +%s) - begin)) >&2
+}
+median() {
+    sort -n "$bench/$1.figures" | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+for ((i = 0; i < runs; i++)); do
+    turn start-floor start_floor
+    turn start-tether start_tether
+done
+bulk_runs=$(((runs + 1) / 2))
+for ((i = 0; i < bulk_runs; i++)); do
+    turn bulk-ttyS0-floor bulk_floor
+    turn bulk-ttyS0-tether bulk_tether
+    turn bulk-virtio-floor bulk_virtio_floor
+    turn bulk-virtio-tether bulk_virtio_tether
+done
+
+# The memory of PID 1, as a container sees it that may see the whole machine.
+memory() {
+    machine_folder tether build/bootstrap.iso
+    set_command "$bench/tether" /bin/cat /proc/1/smaps_rollup
+    listen "$bench/tether"
+    "$vmx" run --count "$bench/tether/blog.vmx" </dev/null >"$bench/tether/vmx.log" 2>&1
+    "$vch" logs --state "$bench/tether/state" "$id" >"$bench/smaps" 2>&1 || true
+    stop_listener
+}
+memory
+private=$(awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { if (NR > 1) print sum }' "$bench/smaps")
+
+# Backdoor instructions that loading the hello-world configuration takes.
+arguments=()
+while IFS= read -r key; do
+    arguments+=(--set "$key=$("$vmx" get tests/fixtures/blog.vmx "$key")")
+done < <("$vmx" show tests/fixtures/blog.vmx | sed -n 's/^\(guestinfo\.[^ ]*\) = .*/\1/p')
+"$vmx" exec --count "${arguments[@]}" -- build/tether config >"$bench/config.json" 2>"$bench/count"
+instructions=$(grep -oE '[0-9]+' "$bench/count" | head -n 1)
+
+row() { # WHAT TETHER FLOOR RATIO GOAL
+    printf '| %s | %s | %s | %s | %s |\n' "$@"
+}
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+{
+    row measured tether floor ratio goal
+    row --- ---: ---: ---: ---
+    row 'start of the VM to the first byte of the container at the listener, s' \
+        "$(median start-tether)" "$(median start-floor)" "$(ratio "$(median start-tether)" "$(median start-floor)")" '≤ 1.25'
+    row 'bulk through ttyS0, MB/s' "$(median bulk-ttyS0-tether)" "$(median bulk-ttyS0-floor)" \
+        "$(ratio "$(median bulk-ttyS0-tether)" "$(median bulk-ttyS0-floor)")" '≥ 0.80'
+    row 'bulk through virtio-serial, MB/s' "$(median bulk-virtio-tether)" "$(median bulk-virtio-floor)" \
+        "$(ratio "$(median bulk-virtio-tether)" "$(median bulk-virtio-floor)")" '≥ 0.80'
+    row 'size of tether, KB' "$(($(stat -c %s build/tether) / 1000))" "$(($(stat -c %s "$bench/floor-hello") / 1000))" '' '≤ 400'
+    row 'private memory of PID 1, KB' "${private:-hidden from the container}" '' '' '≤ 600'
+    row 'backdoor instructions to load the configuration' "${instructions:-?}" '' '' '≤ 100'
+} | tee "$bench/table.md"

@@ -1,0 +1,11 @@
+//! Whole containerVMs: bootstrap.iso in a real machine (QEMU, as `vmx run` makes it), a real
+//! listener, and the promises that hold between the two. What runs is what `make build iso` left in
+//! `build/`; `make test` sees to that.
+//!
+//! A machine takes about ten seconds, so these are behind the feature `vm-tests`.
+
+mod link;
+mod machine;
+mod noise;
+mod processes;
+mod start;

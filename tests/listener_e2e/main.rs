@@ -1,0 +1,10 @@
+//! The real `vch`, daemon and client, against guests that drive the real guest's end of the link.
+
+mod api;
+mod appliance;
+mod commands;
+mod guest;
+mod output;
+mod restart;
+mod stdin;
+mod viewers;

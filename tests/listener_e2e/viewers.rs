@@ -1,0 +1,150 @@
+//! Several clients of one container.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+
+use tether::link::Stream;
+
+use crate::appliance::Appliance;
+use crate::guest::{Guest, ID, generated};
+
+/// Until the listener has answered this client: its output has begun.
+fn until_attached(guest: &mut Guest, appliance: &Appliance, clients: &mut [Child]) {
+    guest.print(Stream::Stdout, b"!");
+    for client in clients {
+        let mut stdout = client.stdout.take().expect("piped");
+        let first = std::thread::spawn(move || {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).map(|()| (byte, stdout))
+        });
+        guest.until("first byte", |guest| {
+            if !first.is_finished() {
+                // One that came late sees the next.
+                guest.print(Stream::Stdout, b"!");
+            }
+            first.is_finished()
+        });
+        let (byte, stdout) = first.join().expect("no panic").expect("a byte");
+        assert_eq!(byte, *b"!");
+        client.stdout = Some(stdout);
+    }
+    assert_eq!(appliance.field(ID, "/Vch/Link"), "\"up\"");
+}
+
+#[test]
+fn two_attached_clients_get_the_same_bytes_and_the_status() {
+    let appliance = Appliance::start();
+    let mut guest = Guest::run(appliance.port);
+    let mut clients = [
+        appliance.spawn(&["attach", "--no-stdin", ID]),
+        appliance.spawn(&["attach", "--no-stdin", ID]),
+    ];
+    until_attached(&mut guest, &appliance, &mut clients);
+    let data = generated(5, 3 << 20);
+    guest.print(Stream::Stdout, &data);
+    guest.print(Stream::Stderr, b"err");
+    guest.exit(4);
+    for client in clients {
+        let output = guest.until_ended(client);
+        assert_eq!(
+            output.status.code(),
+            Some(4),
+            "{:?}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.stdout.ends_with(&data), "the output differs");
+        assert_eq!(output.stderr, b"err");
+    }
+}
+
+#[test]
+fn a_replay_begins_at_the_first_byte() {
+    let appliance = Appliance::start();
+    let mut guest = Guest::run(appliance.port);
+    guest.print(Stream::Stdout, b"before ");
+    guest.settle();
+    let client = appliance.spawn(&["attach", "--replay", ID]);
+    guest.print(Stream::Stdout, b"after");
+    guest.exit(0);
+    let output = guest.until_ended(client);
+    assert_eq!(
+        (&output.stdout[..], output.status.code()),
+        (&b"before after"[..], Some(0))
+    );
+    let again = appliance.vch(&["attach", "--replay", ID]);
+    assert_eq!(
+        (&again.stdout[..], again.status.code()),
+        (&b"before after"[..], Some(0))
+    );
+    let said = appliance.fails(&["attach", ID]);
+    assert!(said.contains("does not run (exited); `vch logs"), "{said}");
+}
+
+#[test]
+fn a_viewer_that_never_reads_stops_nobody() {
+    let appliance = Appliance::start();
+    let mut guest = Guest::run(appliance.port);
+    let request = |path: &str, method: &str| {
+        let mut socket = UnixStream::connect(appliance.socket()).expect("connect");
+        let head = format!(
+            "{method} /v1.47/containers/{ID}{path} HTTP/1.1\r\nHost: x\r\n\
+             Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).expect("request");
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).expect("answer");
+        (socket, answer)
+    };
+    let (_hung, answer) = request("/attach?stream=1&stdout=1&stderr=1", "POST");
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    let (_logs, answer) = request("/logs?follow=1&stdout=1&stderr=1", "GET");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let data = generated(6, 20 << 20);
+    guest.print(Stream::Stdout, &data);
+    guest.exit(0);
+    guest.settle();
+    assert!(
+        appliance.vch(&["logs", ID]).stdout == data,
+        "the log differs"
+    );
+    assert_eq!(appliance.ok(&["wait", ID]), "0\n");
+}
+
+#[test]
+fn the_last_lines_and_their_times() {
+    let appliance = Appliance::start();
+    let mut guest = Guest::run(appliance.port);
+    for n in 0..100 {
+        guest.print(Stream::Stdout, format!("line {n}\n").as_bytes());
+    }
+    guest.settle();
+    assert_eq!(
+        appliance.ok(&["logs", "--tail", "2", ID]),
+        "line 98\nline 99\n"
+    );
+    assert_eq!(appliance.ok(&["logs", "--tail", "0", ID]), "");
+    assert_eq!(
+        appliance
+            .ok(&["logs", "--tail", "1000", ID])
+            .lines()
+            .count(),
+        100
+    );
+    let timed = appliance.ok(&["logs", "-t", "-n", "1", ID]);
+    let (time, line) = timed.split_once(' ').expect("a time");
+    assert_eq!(line, "line 99\n");
+    assert!(time.len() == 30 && time.ends_with('Z'), "{time}");
+    assert_eq!(
+        appliance.ok(&["logs", "--since", "2100-01-01T00:00:00Z", ID]),
+        ""
+    );
+    let follow = appliance.spawn(&["logs", "-f", "-n", "1", ID]);
+    guest.print(Stream::Stdout, b"more\n");
+    guest.exit(0);
+    let shown = String::from_utf8(guest.until_ended(follow).stdout).expect("text");
+    assert!(
+        ["line 99\nmore\n", "more\n"].contains(&shown.as_str()),
+        "{shown:?}"
+    );
+}
