@@ -10,9 +10,9 @@ use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
 use super::session::{Desk, Patience, Place, Role, Session};
 use crate::config::model::{ContainerVm, LinkConfig};
-use crate::link::{Channel, Event, ExitRecord, Identity, Link, Options, Stream, Unacknowledged};
+use crate::link::{Channel, ExitRecord, Identity, Link, Options, Unacknowledged};
 use crate::plan::stop;
-use crate::sys::reap::{self, Reaped};
+use crate::sys::reap;
 use crate::sys::signals::Signals;
 
 /// Signals that PID 1 listens to: its children's ends, and those that ask it to stop: `kill 1`,
@@ -25,7 +25,7 @@ const SCRATCH: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Machine {
     pub(super) events: EventLoop,
-    signals: Signals,
+    pub(super) signals: Signals,
     /// Told of the machine's state beside the link.
     pub host: Host,
     pub(super) link: Link,
@@ -39,7 +39,7 @@ pub struct Machine {
     /// Kernel device events may be waiting.
     uevents: bool,
     /// No child is left.
-    childless: bool,
+    pub(super) childless: bool,
     /// Children that are no sessions and whose end somebody waits for.
     pub(super) helpers: Vec<(i32, Option<reap::End>)>,
     /// When the next exit record may be due.
@@ -118,15 +118,20 @@ impl Machine {
         self.timing = vm.link.clone();
         self.link = Link::guest(identity, nonce, options);
         self.sessions = sessions(vm);
-        for session in &self.sessions {
-            session.announce(&mut self.link);
-        }
+        self.announce();
         if let Some(carrier) = &carrier {
             self.events
                 .watch(carrier, Token::Carrier, Interest::Changes)?;
         }
         self.carrier = carrier;
         Ok(())
+    }
+
+    /// Tells the listener of all sessions: first of all, and again when it has forgotten.
+    pub(super) fn announce(&mut self) {
+        for session in &self.sessions {
+            session.announce(&mut self.link);
+        }
     }
 
     /// Its sessions, the primary one first.
@@ -151,11 +156,6 @@ impl Machine {
     /// No process but our own is left, as of the last look.
     pub fn is_childless(&self) -> bool {
         self.childless
-    }
-
-    /// Takes what has ended off the process table now, rather than at the next signal.
-    pub fn look_for_children(&mut self) {
-        self.reap(now());
     }
 
     /// Gives up the container's tree: nothing of ours stands on it any more.
@@ -296,59 +296,6 @@ impl Machine {
         self.unacknowledged = left;
     }
 
-    fn take_signals(&mut self, now: Duration) {
-        loop {
-            match self.signals.next() {
-                Ok(Some(libc::SIGCHLD)) => {}
-                Ok(Some(libc::SIGINT)) => self.stop("Ctrl-Alt-Del", stop::DEFAULT_GRACE),
-                Ok(Some(libc::SIGPWR)) => self.stop("power failure", stop::DEFAULT_GRACE),
-                Ok(Some(number)) => self.stop(&format!("signal {number}"), stop::DEFAULT_GRACE),
-                Ok(None) => break,
-                Err(error) => {
-                    log::error!("reading signals: {error}");
-                    break;
-                }
-            }
-        }
-        self.reap(now);
-    }
-
-    /// Takes all ended processes off the table: the sessions' own, and the orphans that the kernel
-    /// has given us.
-    fn reap(&mut self, now: Duration) {
-        loop {
-            match reap::next() {
-                Ok(Reaped::Child { pid, end }) => self.reaped(now, pid, end),
-                Ok(Reaped::NoneEnded) => {
-                    self.childless = false;
-                    return;
-                }
-                Ok(Reaped::NoChildren) => {
-                    self.childless = true;
-                    return;
-                }
-                Err(error) => {
-                    log::error!("waiting for children: {error}");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn reaped(&mut self, now: Duration, pid: i32, end: reap::End) {
-        if let Some((_, helper)) = self.helpers.iter_mut().find(|(helper, _)| *helper == pid) {
-            *helper = Some(end);
-            return;
-        }
-        let (sessions, mut desk) = self.desk(now);
-        for session in sessions {
-            if session.reaped(pid, end, &mut desk) {
-                return;
-            }
-        }
-        log::debug!("process {pid}, an orphan, ended: {end:?}");
-    }
-
     /// Sends exit records that are due. Returns when the next one may be.
     fn settle(&mut self) -> Option<Duration> {
         let patience = Patience {
@@ -363,7 +310,7 @@ impl Machine {
             .min()
     }
 
-    fn desk(&mut self, now: Duration) -> (&mut Vec<Session>, Desk<'_>) {
+    pub(super) fn desk(&mut self, now: Duration) -> (&mut Vec<Session>, Desk<'_>) {
         let Self {
             events,
             link,
@@ -404,64 +351,6 @@ impl Machine {
         {
             Some(session) => visit(session, &mut desk),
             None => log::warn!("there is no session on channel {}", channel.0),
-        }
-    }
-
-    fn link_event(&mut self, now: Duration, event: Event) {
-        match event {
-            Event::Data {
-                channel,
-                stream: Stream::Stdin,
-                offset,
-                bytes,
-            } => {
-                self.session(now, channel, |session, desk| {
-                    session.data(offset, &bytes, desk)
-                });
-            }
-            Event::End {
-                channel,
-                stream: Stream::Stdin,
-                offset,
-            } => {
-                self.session(now, channel, |session, desk| {
-                    session.end_of_input(offset, desk)
-                });
-            }
-            Event::Gap {
-                channel,
-                stream,
-                from,
-                to,
-            } => {
-                log::warn!(
-                    "{stream:?} of channel {}: bytes {from} to {to} are lost",
-                    channel.0
-                );
-                self.link.stored(channel, stream, to);
-            }
-            Event::Message { sequence, message } => {
-                self.obey(now, message);
-                self.link.message_stored(sequence);
-            }
-            Event::Established { forgotten } => {
-                log::info!("link: the listener is there");
-                if forgotten {
-                    for session in &self.sessions {
-                        session.announce(&mut self.link);
-                    }
-                }
-            }
-            Event::Refused { reason } => {
-                let text = format!("link: the listener refuses this machine: {reason}");
-                log::error!("{text}");
-                self.host.stage(&text);
-            }
-            Event::Lost => log::warn!("link: the listener does not answer"),
-            // A listener's: never ours.
-            Event::Hello(_) | Event::Data { .. } | Event::End { .. } => {
-                log::warn!("link: an event that is not for a guest");
-            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`boot`](self) | the boot order, to be read top to bottom |
 //! | `early_mounts`, `console`, `modules`, `source`, `carrier`, `disk`, `tree` | its steps |
 //! | `machine` | one turn after another: whatever is ready is handled, everybody gets on |
+//! | `reaper` | every child that ends, and the signals to PID 1 |
 //! | `orders` | what the listener and the operator ask for |
 //! | `session` | one process tree with its streams, to its exit record |
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
@@ -27,6 +28,7 @@ mod last_words;
 mod machine;
 mod modules;
 mod orders;
+mod reaper;
 mod session;
 mod source;
 mod steps;

@@ -1,16 +1,73 @@
-//! What the listener asks for, and stops, whoever asks for them.
+//! What happens on the link and what it asks for; and stops, whoever asks for them.
 
 use std::time::Duration;
 
 use super::event_loop::now;
 use super::machine::{Machine, Stopping};
 use crate::config::signal;
-use crate::link::{Channel, Control};
+use crate::link::{Channel, Control, Event, Stream};
 use crate::plan::stop;
 
 impl Machine {
+    /// Handles one thing that has happened on the link.
+    pub(super) fn link_event(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Data {
+                channel,
+                stream: Stream::Stdin,
+                offset,
+                bytes,
+            } => {
+                self.session(now, channel, |session, desk| {
+                    session.data(offset, &bytes, desk)
+                });
+            }
+            Event::End {
+                channel,
+                stream: Stream::Stdin,
+                offset,
+            } => {
+                self.session(now, channel, |session, desk| {
+                    session.end_of_input(offset, desk)
+                });
+            }
+            Event::Gap {
+                channel,
+                stream,
+                from,
+                to,
+            } => {
+                log::warn!(
+                    "{stream:?} of channel {}: bytes {from} to {to} are lost",
+                    channel.0
+                );
+                self.link.stored(channel, stream, to);
+            }
+            Event::Message { sequence, message } => {
+                self.obey(now, message);
+                self.link.message_stored(sequence);
+            }
+            Event::Established { forgotten } => {
+                log::info!("link: the listener is there");
+                if forgotten {
+                    self.announce();
+                }
+            }
+            Event::Refused { reason } => {
+                let text = format!("link: the listener refuses this machine: {reason}");
+                log::error!("{text}");
+                self.host.stage(&text);
+            }
+            Event::Lost => log::warn!("link: the listener does not answer"),
+            // A listener's: never ours.
+            Event::Hello(_) | Event::Data { .. } | Event::End { .. } => {
+                log::warn!("link: an event that is not for a guest");
+            }
+        }
+    }
+
     /// Does what a control message says, or refuses it.
-    pub(super) fn obey(&mut self, now: Duration, message: Control) {
+    fn obey(&mut self, now: Duration, message: Control) {
         match message {
             Control::Resize {
                 channel,

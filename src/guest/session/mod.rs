@@ -6,6 +6,7 @@
 //! ```
 
 mod ending;
+mod exit;
 mod input;
 mod output;
 mod record;
@@ -14,7 +15,6 @@ mod start;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use self::ending::{Decision, Facts};
 use self::input::Input;
 use self::output::Output;
 use super::event_loop::{EventLoop, wall_ms};
@@ -22,7 +22,6 @@ use super::host::Host;
 use crate::config::guestinfo::Subject;
 use crate::config::model;
 use crate::link::{Channel, Control, ExitClass, ExitRecord, Link, Stream};
-use crate::sys::reap::End;
 use crate::sys::{pty, signals, spawn};
 
 pub use self::record::text_of;
@@ -277,40 +276,6 @@ impl Session {
         self.report(false, desk);
     }
 
-    /// Takes the end of a process if it is this session's own.
-    pub fn reaped(&mut self, pid: i32, end: End, desk: &mut Desk<'_>) -> bool {
-        let own = match &self.state {
-            State::Starting { pid, .. } | State::Running { pid, .. } => *pid,
-            State::Waiting | State::Ended { .. } | State::Reported { .. } => return false,
-        };
-        if own != pid {
-            return false;
-        }
-        // What it said of its start comes first: its code means nothing if it never ran.
-        self.outcome(desk);
-        if self.is_alive() {
-            let killed = matches!(
-                end,
-                End::Signaled {
-                    signal: record::KILL,
-                    ..
-                }
-            );
-            let oom = killed && start::oom_kills() > self.oom_kills;
-            let record = record::ended(end, oom, wall_ms());
-            self.state = State::Ended {
-                record,
-                at: desk.now,
-            };
-            self.stdin.close(desk);
-            self.stdout.process_ended(desk);
-            self.stderr.process_ended(desk);
-            self.stdout.pump(desk);
-            self.stderr.pump(desk);
-        }
-        true
-    }
-
     /// A stream can be read or written.
     pub fn stream(&mut self, stream: Stream, desk: &mut Desk<'_>) {
         match stream {
@@ -363,73 +328,6 @@ impl Session {
         self.master
             .as_ref()
             .map_or(Ok(()), |master| pty::resize(master, rows, columns))
-    }
-
-    /// Sends the exit record if it is time. Returns when to ask again.
-    pub fn settle(&mut self, patience: &Patience, desk: &mut Desk<'_>) -> Option<Duration> {
-        let State::Ended { at, .. } = &self.state else {
-            return None;
-        };
-        let outputs = [&self.stdout, &self.stderr];
-        let facts = Facts {
-            open: outputs.iter().any(|output| output.is_open()),
-            owed: outputs.iter().any(|output| output.is_owed(desk)),
-            ended: *at,
-            grace: patience.grace,
-            progress: patience.progress,
-            patience: self.is_primary().then_some(patience.stall),
-        };
-        match ending::decide(desk.now, &facts) {
-            Decision::Wait(until) => return until,
-            Decision::Complete => self.report(false, desk),
-            Decision::Cut => {
-                if facts.owed {
-                    log::error!(
-                        "session {}: output given up, nobody takes it",
-                        self.config.id
-                    );
-                }
-                self.report(true, desk);
-            }
-        }
-        None
-    }
-
-    /// The streams end where they are, and the record says so.
-    fn report(&mut self, held: bool, desk: &mut Desk<'_>) {
-        let State::Ended { record, at } = &self.state else {
-            return;
-        };
-        let (mut record, at) = (record.clone(), *at);
-        self.stdin.close(desk);
-        self.stdout.close(desk);
-        self.stderr.close(desk);
-        self.master = None;
-        record.stdio_held = held;
-        record.stdout = desk.link.written(self.channel, Stream::Stdout);
-        record.stderr = desk.link.written(self.channel, Stream::Stderr);
-        send(
-            desk.link,
-            &Control::Exit {
-                channel: self.channel,
-                record: record.clone(),
-            },
-        );
-        desk.host
-            .ended(self.subject(), record.status, record.time_ms);
-        log::info!(
-            "session {} ended: status {}, {} bytes of stdout, {} of stderr{}",
-            self.config.id,
-            record.status,
-            record.stdout,
-            record.stderr,
-            if held {
-                ", an output was still held"
-            } else {
-                ""
-            },
-        );
-        self.state = State::Reported { record, at };
     }
 }
 
