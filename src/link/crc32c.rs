@@ -44,17 +44,23 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 /// the bytes against whoever does not know it (by accident, not by attack: see `frame`).
 pub fn append(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(word);
-        let word = u64::from_le_bytes(eight) ^ u64::from(crc);
-        crc = 0;
-        for (table, byte) in TABLES.iter().rev().zip(word.to_le_bytes()) {
-            crc ^= table[usize::from(byte)];
-        }
+    let [t0, t1, t2, t3, t4, t5, t6, t7] = &TABLES;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        // Eight lookups written out: a size-optimised build leaves a loop a loop, at several times
+        // the instructions (which an emulated processor pays for most).
+        let word = u64::from_le_bytes(*word) ^ u64::from(crc);
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = word.to_le_bytes();
+        crc = t7[usize::from(b0)]
+            ^ t6[usize::from(b1)]
+            ^ t5[usize::from(b2)]
+            ^ t4[usize::from(b3)]
+            ^ t3[usize::from(b4)]
+            ^ t2[usize::from(b5)]
+            ^ t1[usize::from(b6)]
+            ^ t0[usize::from(b7)];
     }
-    for byte in words.remainder() {
+    for byte in rest {
         crc = (crc >> 8) ^ TABLES[0][usize::from(crc as u8 ^ byte)];
     }
     !crc
