@@ -23,13 +23,14 @@ const NO_CHIP: &str = "0";
 /// Bytes made ready for a serial port at a time: what its driver buffers. The less waits here, the
 /// sooner a control message gets past the data.
 const SERIAL_OUT: usize = 4 << 10;
-/// The same for a virtio port: what one buffer of its ring takes.
-const VIRTIO_OUT: usize = 32 << 10;
+/// The same for a virtio port: frames are added below this, so that two of the largest make one
+/// buffer of its ring (32 KiB) and no third spills over into a write of its own.
+const VIRTIO_OUT: usize = 31 << 10;
 /// Payload of a data frame on a serial port: at 115200 bits a second it takes 180 ms, which is how
 /// long a control message may have to wait.
 const SERIAL_CHUNK: usize = 2 << 10;
-/// The same for a port that takes everything at once.
-const VIRTIO_CHUNK: usize = 16 << 10;
+/// The same for a port that takes a buffer at once: half of one, with room for the frame's header.
+const VIRTIO_CHUNK: usize = (16 << 10) - 64;
 /// Bytes read at a time.
 const READ: usize = 16 << 10;
 /// Bytes read in one turn of the loop, so that a flood does not keep it from all else.
