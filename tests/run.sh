@@ -9,5 +9,5 @@ export TETHER_REQUIRE_TOOLS=1
 tests/check.sh
 $step 'unit and integration tests' iso-build/cargo.sh test --locked
 make --no-print-directory build iso build/test.vmdk
-$step 'containers in real machines' iso-build/cargo.sh test --locked --features vm-tests --test container -- --test-threads=2
+$step 'real machines: containers, vmx run' iso-build/cargo.sh test --locked --features vm-tests --test container --test vmx_run -- --test-threads=2
 $step 'two builds are the same bytes' tests/reproducible.sh
