@@ -10,7 +10,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 tether=$1 kernel=$2 out=$3
 epoch=$("$here/../iso-build/epoch.sh")
-# Measured (docs/boot.md): of gz, lz4, xz and zstd the quickest to the first instruction of tether
+# Measured: of gz, lz4, xz and zstd the quickest to the first instruction of tether
 # that is not also a third larger. -T1: with more threads the bytes would depend on the machine.
 compress=${COMPRESS:-zstd -q -19 -T1}
 
