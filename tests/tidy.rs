@@ -64,7 +64,8 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 
 /// Files that only tests compile are no part of the house.
 fn is_test(path: &Path) -> bool {
-    path.iter().any(|part| part == "tests")
+    path.iter()
+        .any(|part| part == "tests" || part == "simulation")
         || path.file_name().is_some_and(|name| {
             ["tests.rs", "simulation.rs", "loopback.rs"]
                 .iter()

@@ -1,411 +1,12 @@
-//! Both ends and a carrier with faults, in one struct with one clock: no sockets, no threads, no
-//! real time. A seed fixes everything, and a failing one is printed with how to run it again.
+//! The link through a carrier with faults: no sockets, no threads, no real time. A seed fixes
+//! everything, and a failing one is printed with how to run it again.
 
-use std::collections::VecDeque;
+mod pair;
+
 use std::time::Duration;
 
+use self::pair::{Faults, PERFECT, Pair, Random, STEP};
 use super::*;
-
-const STEP: Duration = Duration::from_millis(20);
-/// Virtual time in which a healed carrier must have delivered everything.
-const HEALED_MOST: Duration = Duration::from_secs(60);
-
-/// The same numbers for the same seed, on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        handshake::next_nonce(&mut self.0)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-}
-
-/// What may happen to the bytes on their way. Each is 'one in so many'; 0 is never.
-#[derive(Clone, Copy, Debug, Default)]
-struct Faults {
-    drop_byte: u64,
-    flip_byte: u64,
-    noise: u64,
-    stall: u64,
-    duplicate: u64,
-    reconnect: u64,
-    listener_dies: u64,
-    capacity: usize,
-}
-
-#[derive(Default)]
-struct Wire {
-    bytes: VecDeque<u8>,
-    stalled: u64,
-}
-
-impl Wire {
-    fn carry(&mut self, random: &mut Random, faults: &Faults, bytes: &[u8]) {
-        let chance = |random: &mut Random, many: u64| many > 0 && random.one_in(many);
-        if chance(random, faults.noise) {
-            for _ in 0..random.below(200) {
-                let byte = random.next() as u8;
-                self.bytes.push_back(byte);
-            }
-        }
-        let times = if chance(random, faults.duplicate) {
-            2
-        } else {
-            1
-        };
-        for _ in 0..times {
-            for byte in bytes {
-                if chance(random, faults.drop_byte) {
-                    continue;
-                }
-                let damage = if chance(random, faults.flip_byte) {
-                    random.next() as u8
-                } else {
-                    0
-                };
-                self.bytes.push_back(byte ^ damage);
-            }
-        }
-        if chance(random, faults.stall) {
-            self.stalled = random.below(100);
-        }
-    }
-
-    fn arrive(&mut self, random: &mut Random) -> Vec<u8> {
-        if self.stalled > 0 {
-            self.stalled -= 1;
-            return Vec::new();
-        }
-        let count = random.below(self.bytes.len() as u64 + 1) as usize;
-        self.bytes.drain(..count).collect()
-    }
-}
-
-/// What the listener has on its disk: survives its death.
-#[derive(Default)]
-struct Store {
-    epoch: Option<u64>,
-    streams: [Vec<u8>; 3],
-    ended: [bool; 3],
-    sessions: u64,
-    exits: Vec<ExitRecord>,
-    messages: u64,
-    known: bool,
-}
-
-struct Pair {
-    now: Duration,
-    random: Random,
-    faults: Faults,
-    guest: Link,
-    listener: Link,
-    up: Wire,
-    down: Wire,
-    store: Store,
-    output: [Vec<u8>; 3],
-    written: [usize; 3],
-    exit: Option<ExitRecord>,
-    announced: bool,
-    stdin: Vec<u8>,
-    stdin_written: usize,
-    stdin_received: Vec<u8>,
-    stdin_ended: bool,
-    peak: usize,
-}
-
-const SESSION: Channel = Channel(1);
-
-impl Pair {
-    fn new(seed: u64, faults: Faults, sizes: [usize; 3]) -> Self {
-        let mut random = Random(seed);
-        let identity = Identity {
-            id: "c1".into(),
-            epoch: random.next(),
-            ..Default::default()
-        };
-        let options = Options {
-            buffer: 100_000,
-            window: 70_000,
-            chunk: 3_000,
-            ..Default::default()
-        };
-        let mut output = [Vec::new(), Vec::new(), Vec::new()];
-        for (bytes, size) in output.iter_mut().zip(sizes) {
-            bytes.extend((0..size).map(|_| random.next() as u8));
-        }
-        let stdin = std::mem::take(&mut output[0]);
-        let guest = Link::guest(identity, random.next(), options.clone());
-        let listener = Link::listener(random.next(), options);
-        Self {
-            now: Duration::ZERO,
-            random,
-            faults,
-            guest,
-            listener,
-            up: Wire::default(),
-            down: Wire::default(),
-            store: Store::default(),
-            output,
-            written: [0; 3],
-            exit: None,
-            announced: false,
-            stdin,
-            stdin_written: 0,
-            stdin_received: Vec::new(),
-            stdin_ended: false,
-            peak: 0,
-        }
-    }
-
-    fn chance(&mut self, many: u64) -> bool {
-        many > 0 && self.random.one_in(many)
-    }
-
-    fn announce(&mut self) {
-        self.guest.send(&Control::Session {
-            channel: SESSION,
-            id: "c1".into(),
-            name: String::new(),
-            path: "/bin/x".into(),
-            args: Vec::new(),
-            tty: false,
-            openstdin: true,
-            attach: true,
-            primary: true,
-        });
-    }
-
-    /// The guest's program: announces, writes its output, ends, exits.
-    fn guest_works(&mut self) {
-        if !self.announced {
-            self.announced = true;
-            assert!(self.guest.open(SESSION));
-            self.announce();
-        }
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let index = usize::from(stream.number());
-            let rest = &self.output[index][self.written[index]..];
-            let piece = rest.len().min(1 + self.random.below(9_000) as usize);
-            self.written[index] += self.guest.write(SESSION, stream, &rest[..piece]);
-            if self.written[index] == self.output[index].len() {
-                self.guest.finish(SESSION, stream);
-            }
-        }
-        if self.exit.is_none() && (1..3).all(|n| self.written[n] == self.output[n].len()) {
-            let mut record = ExitRecord::failed(ExitClass::Exited, String::new(), 0);
-            record.status = 3;
-            record.stdout = self.guest.written(SESSION, Stream::Stdout);
-            record.stderr = self.guest.written(SESSION, Stream::Stderr);
-            self.guest.send(&Control::Exit {
-                channel: SESSION,
-                record: record.clone(),
-            });
-            self.exit = Some(record);
-        }
-        while let Some(event) = self.guest.poll_event() {
-            match event {
-                Event::Data {
-                    channel,
-                    stream,
-                    offset,
-                    bytes,
-                } => {
-                    assert_eq!(
-                        offset,
-                        self.stdin_received.len() as u64,
-                        "stdin out of order"
-                    );
-                    self.stdin_received.extend(bytes);
-                    self.guest
-                        .stored(channel, stream, self.stdin_received.len() as u64);
-                }
-                Event::End {
-                    channel,
-                    stream,
-                    offset,
-                } => {
-                    assert_eq!(
-                        offset,
-                        self.stdin_received.len() as u64,
-                        "stdin ends too early"
-                    );
-                    self.stdin_ended = true;
-                    self.guest.stored(channel, stream, offset + 1);
-                }
-                Event::Established { forgotten: true } => panic!("the store never forgets"),
-                Event::Established { .. } | Event::Lost => {}
-                other => panic!("guest got {other:?}"),
-            }
-        }
-    }
-
-    /// The listener's program: stores, then acknowledges.
-    fn listener_works(&mut self) {
-        while let Some(event) = self.listener.poll_event() {
-            match event {
-                Event::Hello(hello) => {
-                    let store = &mut self.store;
-                    assert!(
-                        store
-                            .epoch
-                            .is_none_or(|epoch| epoch == hello.identity.epoch)
-                    );
-                    store.epoch = Some(hello.identity.epoch);
-                    let streams = if store.known {
-                        [Stream::Stdout, Stream::Stderr]
-                            .map(|s| (SESSION, s, store.position(s)))
-                            .into()
-                    } else {
-                        Vec::new()
-                    };
-                    self.listener.accept(Resume {
-                        messages: store.messages,
-                        streams,
-                    });
-                }
-                Event::Data {
-                    channel,
-                    stream,
-                    offset,
-                    bytes,
-                } => {
-                    self.store.known = true;
-                    let log = &mut self.store.streams[usize::from(stream.number())];
-                    assert_eq!(offset, log.len() as u64, "{stream:?} out of order");
-                    log.extend(bytes);
-                    let stored = log.len() as u64;
-                    self.listener.stored(channel, stream, stored);
-                }
-                Event::End {
-                    channel,
-                    stream,
-                    offset,
-                } => {
-                    self.store.known = true;
-                    let index = usize::from(stream.number());
-                    assert_eq!(offset, self.store.streams[index].len() as u64);
-                    self.store.ended[index] = true;
-                    self.listener.stored(channel, stream, offset + 1);
-                }
-                Event::Message { sequence, message } => {
-                    assert_eq!(sequence, self.store.messages, "message out of order");
-                    self.store.messages += 1;
-                    match message {
-                        Control::Session { channel, .. } => {
-                            self.store.known = true;
-                            self.store.sessions += 1;
-                            assert!(self.listener.open(channel));
-                        }
-                        Control::Exit { record, .. } => self.store.exits.push(record),
-                        other => panic!("listener got {other:?}"),
-                    }
-                    self.listener.message_stored(sequence);
-                }
-                Event::Established { .. } => {
-                    // The client types on from what this guest has received.
-                    self.stdin_written = self.listener.written(SESSION, Stream::Stdin) as usize;
-                }
-                Event::Lost => {}
-                other => panic!("listener got {other:?}"),
-            }
-        }
-        if self.listener.established() {
-            let rest = &self.stdin[self.stdin_written..];
-            let piece = rest.len().min(1 + self.random.below(5_000) as usize);
-            self.stdin_written += self.listener.write(SESSION, Stream::Stdin, &rest[..piece]);
-            if self.stdin_written == self.stdin.len() && self.store.sessions > 0 {
-                self.listener.finish(SESSION, Stream::Stdin);
-            }
-        }
-    }
-
-    fn step(&mut self) {
-        self.now += STEP;
-        if self.chance(self.faults.reconnect) || self.faults.listener_dies == 1 {
-            // The TCP side of the port comes anew; what was on its way is lost.
-            self.up = Wire::default();
-            self.down = Wire::default();
-            self.new_listener();
-        }
-        if self.chance(self.faults.listener_dies) {
-            self.up = Wire::default();
-            self.new_listener();
-        }
-        self.guest_works();
-        self.listener_works();
-
-        let limit = self.faults.capacity;
-        let mut out = Vec::new();
-        if self.up.bytes.len() < limit {
-            self.guest.poll_transmit(self.now, &mut out, limit);
-            self.up.carry(&mut self.random, &self.faults, &out);
-        }
-        out.clear();
-        if self.down.bytes.len() < limit {
-            self.listener.poll_transmit(self.now, &mut out, limit);
-            self.down.carry(&mut self.random, &self.faults, &out);
-        }
-        let arrived = self.up.arrive(&mut self.random);
-        self.listener.handle_input(self.now, &arrived);
-        let arrived = self.down.arrive(&mut self.random);
-        self.guest.handle_input(self.now, &arrived);
-        self.peak = self.peak.max(self.guest.unacknowledged().bytes as usize);
-    }
-
-    fn new_listener(&mut self) {
-        let nonce = self.random.next();
-        self.listener = Link::listener(nonce, self.listener.options.clone());
-    }
-
-    fn done(&self) -> bool {
-        self.exit.is_some() && self.guest.unacknowledged().is_zero() && self.stdin_ended
-    }
-
-    /// Runs until everything has arrived, which must take a bounded time.
-    fn finish(&mut self) {
-        let healed = self.now;
-        while !self.done() {
-            assert!(
-                self.now - healed < HEALED_MOST,
-                "not all had arrived after {HEALED_MOST:?}"
-            );
-            self.step();
-        }
-    }
-
-    fn check(&self) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let index = usize::from(stream.number());
-            assert!(
-                self.store.streams[index] == self.output[index],
-                "{stream:?} differs"
-            );
-            assert!(self.store.ended[index], "{stream:?} has no end");
-        }
-        assert!(self.stdin_received == self.stdin, "stdin differs");
-        assert_eq!(
-            self.store.exits,
-            Vec::from_iter(self.exit.clone()),
-            "one exit record"
-        );
-        assert_eq!(self.store.sessions, 1, "one announcement");
-        assert!(self.peak <= 100_000 + 2, "guest kept {} bytes", self.peak);
-    }
-}
-
-impl Store {
-    fn position(&self, stream: Stream) -> u64 {
-        let index = usize::from(stream.number());
-        self.streams[index].len() as u64 + u64::from(self.ended[index])
-    }
-}
 
 /// Faults for a while, then none: everything must arrive in bounded virtual time.
 fn run(seed: u64) {
@@ -430,18 +31,8 @@ fn run(seed: u64) {
     for _ in 0..one_of(&[0, 10, 100, 600]) {
         pair.step();
     }
-    pair.faults = Faults {
-        capacity: 40_000,
-        ..Faults::default()
-    };
-    let healed = pair.now;
-    while !pair.done() {
-        assert!(
-            pair.now - healed < HEALED_MOST,
-            "not all had arrived after {HEALED_MOST:?}"
-        );
-        pair.step();
-    }
+    pair.faults = PERFECT;
+    pair.finish();
     pair.check();
 }
 
@@ -470,19 +61,10 @@ fn everything_arrives_whatever_the_carrier_does() {
 
 #[test]
 fn a_perfect_carrier_needs_no_repetition() {
-    let faults = Faults {
-        capacity: 40_000,
-        ..Faults::default()
-    };
-    let mut pair = Pair::new(1, faults, [10_000, 100_000, 50_000]);
+    let mut pair = Pair::new(1, PERFECT, [10_000, 100_000, 50_000]);
     while !pair.done() {
         pair.step();
-        assert!(
-            pair.now < Duration::from_secs(20),
-            "takes too long: {:#?} {:?}",
-            pair.guest,
-            pair.guest.unacknowledged()
-        );
+        assert!(pair.now < Duration::from_secs(20), "takes too long");
     }
     pair.check();
     assert_eq!((pair.guest.noise(), pair.listener.noise()), (0, 0));
@@ -490,11 +72,7 @@ fn a_perfect_carrier_needs_no_repetition() {
 
 #[test]
 fn an_idle_link_says_nothing_but_its_keep_alive() {
-    let faults = Faults {
-        capacity: 40_000,
-        ..Faults::default()
-    };
-    let mut pair = Pair::new(2, faults, [10, 10, 10]);
+    let mut pair = Pair::new(2, PERFECT, [10, 10, 10]);
     pair.finish();
     for _ in 0..100 {
         pair.step();
@@ -503,15 +81,7 @@ fn an_idle_link_says_nothing_but_its_keep_alive() {
     let minute = Duration::from_secs(60);
     let end = pair.now + minute;
     while pair.now < end {
-        pair.now += STEP;
-        let mut out = Vec::new();
-        pair.guest.poll_transmit(pair.now, &mut out, 40_000);
-        pair.listener.handle_input(pair.now, &out);
-        bytes += out.len();
-        out.clear();
-        pair.listener.poll_transmit(pair.now, &mut out, 40_000);
-        pair.guest.handle_input(pair.now, &out);
-        bytes += out.len();
+        bytes += pair.exchange(|_| {}, |_| {});
     }
     assert!(
         bytes > 0 && bytes <= 2 * 24 * 13 * 2,
@@ -521,11 +91,7 @@ fn an_idle_link_says_nothing_but_its_keep_alive() {
 
 #[test]
 fn a_silent_peer_is_lost_after_three_keep_alives() {
-    let faults = Faults {
-        capacity: 40_000,
-        ..Faults::default()
-    };
-    let mut pair = Pair::new(3, faults, [0, 10, 10]);
+    let mut pair = Pair::new(3, PERFECT, [0, 10, 10]);
     pair.finish();
     let mut out = Vec::new();
     let quiet = pair.now;
@@ -543,42 +109,37 @@ fn a_silent_peer_is_lost_after_three_keep_alives() {
 
 #[test]
 fn a_listener_that_lost_its_state_is_told_of_the_gap() {
-    let faults = Faults {
-        capacity: 40_000,
-        ..Faults::default()
-    };
-    let mut pair = Pair::new(4, faults, [0, 50_000, 0]);
+    let mut pair = Pair::new(4, PERFECT, [0, 50_000, 0]);
     pair.finish();
     pair.new_listener();
     let (mut forgotten, mut gap) = (false, None);
     for _ in 0..200 {
-        pair.now += STEP;
-        let mut out = Vec::new();
-        pair.guest.poll_transmit(pair.now, &mut out, 40_000);
-        pair.listener.handle_input(pair.now, &out);
-        while let Some(event) = pair.listener.poll_event() {
-            match event {
-                Event::Hello(_) => pair.listener.accept(Resume::default()),
-                Event::Gap {
-                    channel,
-                    stream,
-                    from,
-                    to,
-                } => {
-                    pair.listener.stored(channel, stream, to);
-                    if stream == Stream::Stdout {
-                        gap = Some((from, to));
+        pair.exchange(
+            |listener| {
+                while let Some(event) = listener.poll_event() {
+                    match event {
+                        Event::Hello(_) => listener.accept(Resume::default()),
+                        Event::Gap {
+                            channel,
+                            stream,
+                            from,
+                            to,
+                        } => {
+                            listener.stored(channel, stream, to);
+                            if stream == Stream::Stdout {
+                                gap = Some((from, to));
+                            }
+                        }
+                        _ => {}
                     }
                 }
-                _ => {}
-            }
-        }
-        out.clear();
-        pair.listener.poll_transmit(pair.now, &mut out, 40_000);
-        pair.guest.handle_input(pair.now, &out);
-        while let Some(event) = pair.guest.poll_event() {
-            forgotten |= event == Event::Established { forgotten: true };
-        }
+            },
+            |guest| {
+                while let Some(event) = guest.poll_event() {
+                    forgotten |= event == Event::Established { forgotten: true };
+                }
+            },
+        );
     }
     assert!(forgotten);
     assert_eq!(gap, Some((0, 50_000)));
@@ -586,26 +147,21 @@ fn a_listener_that_lost_its_state_is_told_of_the_gap() {
 
 #[test]
 fn a_refusal_reaches_the_guest_with_its_reason() {
-    let faults = Faults {
-        capacity: 40_000,
-        ..Faults::default()
-    };
-    let mut pair = Pair::new(5, faults, [0, 0, 0]);
+    let mut pair = Pair::new(5, PERFECT, [0, 0, 0]);
     let mut reason = None;
     for _ in 0..50 {
-        pair.now += STEP;
-        let mut out = Vec::new();
-        pair.guest.poll_transmit(pair.now, &mut out, 40_000);
-        pair.listener.handle_input(pair.now, &out);
-        if let Some(Event::Hello(_)) = pair.listener.poll_event() {
-            pair.listener.refuse("no key for c1");
-        }
-        out.clear();
-        pair.listener.poll_transmit(pair.now, &mut out, 40_000);
-        pair.guest.handle_input(pair.now, &out);
-        if let Some(Event::Refused { reason: text }) = pair.guest.poll_event() {
-            reason = Some(text);
-        }
+        pair.exchange(
+            |listener| {
+                if let Some(Event::Hello(_)) = listener.poll_event() {
+                    listener.refuse("no key for c1");
+                }
+            },
+            |guest| {
+                if let Some(Event::Refused { reason: text }) = guest.poll_event() {
+                    reason = Some(text);
+                }
+            },
+        );
     }
     assert_eq!(reason.as_deref(), Some("no key for c1"));
     assert!(!pair.guest.established());

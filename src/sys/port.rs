@@ -82,6 +82,8 @@ global_asm!(
     rbp = const offset_of!(Registers, rbp),
 );
 
+// SAFETY: the assembly above defines all six: three functions of the C convention that take one
+// pointer, and the addresses of the instructions in them.
 unsafe extern "C" {
     fn vmware_backdoor_low(registers: *mut Registers);
     fn vmware_backdoor_out(registers: *mut Registers);
