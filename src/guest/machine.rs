@@ -46,6 +46,9 @@ pub struct Machine {
     settles: Option<Duration>,
     /// When the link last got on.
     progress: Duration,
+    /// When bytes last came that are no frame, before a listener was found behind them.
+    noise: Duration,
+    noise_bytes: u64,
     unacknowledged: Unacknowledged,
     ready: Vec<Ready>,
     scratch: Box<[u8]>,
@@ -84,6 +87,8 @@ impl Machine {
             helpers: Vec::new(),
             settles: None,
             progress: Duration::ZERO,
+            noise: Duration::ZERO,
+            noise_bytes: 0,
             unacknowledged: Unacknowledged::default(),
             ready: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
@@ -166,6 +171,11 @@ impl Machine {
     /// When the link last got on, or had nothing to get on with.
     pub fn progress(&self) -> Duration {
         self.progress
+    }
+
+    /// When the port last brought what is no frame, while no listener had been found.
+    pub fn noise(&self) -> Duration {
+        self.noise
     }
 
     /// What the listener has not acknowledged.
@@ -294,6 +304,11 @@ impl Machine {
             self.progress = now;
         }
         self.unacknowledged = left;
+        let bytes = self.link.noise();
+        if bytes > self.noise_bytes && !self.link.established() {
+            self.noise = now;
+        }
+        self.noise_bytes = bytes;
     }
 
     /// Sends exit records that are due. Returns when the next one may be.

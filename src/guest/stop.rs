@@ -8,7 +8,7 @@ use super::disk::mount::ROOT;
 use super::event_loop::now;
 use super::machine::Machine;
 use crate::link::{Control, control::PowerAction};
-use crate::plan::stop::{CONTINUE, DEFAULT_GRACE, DEFAULT_SIGNAL, KILL};
+use crate::plan::stop::{CONTINUE, DEFAULT_GRACE, DEFAULT_SIGNAL, KILL, hold_until};
 use crate::sys::power::{self, Ending};
 use crate::sys::signals;
 
@@ -93,7 +93,7 @@ fn wait_for_the_listener(machine: &mut Machine) -> String {
     let start = machine.ended().unwrap_or_else(now);
     // Without a port nobody will ever acknowledge anything.
     while machine.has_carrier() && !machine.unacknowledged().is_zero() {
-        let until = machine.progress().max(start).saturating_add(patience);
+        let until = hold_until(start, machine.progress(), machine.noise(), patience);
         if now() >= until {
             break;
         }

@@ -64,6 +64,22 @@ pub fn signal_of(session: &Session) -> i32 {
     signal::number(&session.stop_signal).unwrap_or(DEFAULT_SIGNAL)
 }
 
+/// How long after the end garbage on the port may keep the power on: a listener may still be found
+/// behind it, and a port that brings nothing else must not hold a machine for ever.
+pub const NOISE_MOST: Duration = Duration::from_secs(60);
+
+/// Until when the power-off waits for the listener: `patience` after the link last got on, or the
+/// container ended, or garbage came that a listener may be behind.
+pub fn hold_until(
+    ended: Duration,
+    progress: Duration,
+    noise: Duration,
+    patience: Duration,
+) -> Duration {
+    let noise = noise.min(ended.saturating_add(NOISE_MOST));
+    ended.max(progress).max(noise).saturating_add(patience)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +119,18 @@ mod tests {
     fn a_grace_has_a_limit() {
         let actions = sessions([].iter(), Duration::MAX);
         assert_eq!(actions, [Action::Wait(GRACE_MOST)]);
+    }
+
+    #[test]
+    fn garbage_holds_the_power_off_for_a_while_and_not_for_ever() {
+        let seconds = Duration::from_secs;
+        let held = |progress, noise| {
+            hold_until(seconds(100), seconds(progress), seconds(noise), seconds(10))
+        };
+        assert_eq!(held(0, 0), seconds(110));
+        assert_eq!(held(105, 0), seconds(115));
+        assert_eq!(held(0, 130), seconds(140));
+        assert_eq!(held(0, 99_999), seconds(170));
+        assert_eq!(held(500, 99_999), seconds(510));
     }
 }
