@@ -1,11 +1,18 @@
 //! Control messages: what the two ends say to each other about sessions, as JSON.
 
-use serde::{Deserialize, Serialize};
+#[cfg(feature = "appliance")]
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Channel;
 
 /// One control message. `type` names it on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A guest reads the listener's four messages by hand ([`from_listener`]): serde's derive of the
+/// whole set is a tenth of the guest's binary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Control {
     /// Guest: this channel is that session.
@@ -15,25 +22,25 @@ pub enum Control {
         /// Session ID.
         id: String,
         /// Session name.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         name: String,
         /// Program.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         path: String,
         /// Arguments, the program's name first.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         args: Vec<String>,
         /// One pseudo-terminal instead of three pipes.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         tty: bool,
         /// stdin takes bytes.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         openstdin: bool,
         /// Clients may attach.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         attach: bool,
         /// Its end is the end of the VM.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         primary: bool,
     },
     /// Guest: the session's process runs.
@@ -57,7 +64,7 @@ pub enum Control {
         /// The step, `root-disk`.
         name: String,
         /// What there is to say of it.
-        #[serde(default)]
+        #[cfg_attr(feature = "appliance", serde(default))]
         text: String,
         /// Milliseconds since 1970, guest's clock.
         time_ms: u64,
@@ -100,7 +107,8 @@ pub enum Control {
 }
 
 /// What ends a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 #[serde(rename_all = "lowercase")]
 pub enum PowerAction {
     /// Power off.
@@ -110,38 +118,39 @@ pub enum PowerAction {
 }
 
 /// The one record of how a session ended. True once the streams have reached their final offsets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 pub struct ExitRecord {
     /// 0 to 255 as docker has it: the code, 128 + signal, 126, 127, or 125 for our own failure.
     pub status: i32,
     /// The process's own exit code, where it returned one.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub code: Option<i32>,
     /// The signal that killed it.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub signal: Option<i32>,
     /// It dumped core.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub core: bool,
     /// The kernel killed it for want of memory.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub oom: bool,
     /// Kind of end.
     pub class: ExitClass,
     /// Why it could not start; empty otherwise.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub reason: String,
     /// Final length of stdout, bytes.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub stdout: u64,
     /// Final length of stderr, bytes.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub stderr: u64,
     /// Another process still held an output open when the grace was over.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub stdio_held: bool,
     /// Milliseconds since 1970, guest's clock.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub time_ms: u64,
 }
 
@@ -170,7 +179,8 @@ impl ExitRecord {
 }
 
 /// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum ExitClass {
     /// It returned a code.
@@ -192,8 +202,9 @@ pub(super) enum Incoming {
     Unknown { what: String, message: String },
 }
 
-/// Reads a message. What cannot be read is refused, never ignored: the sender learns of it.
-pub(super) fn parse(bytes: &[u8]) -> Incoming {
+/// Reads a guest's message. What cannot be read is refused, never ignored: the sender learns of it.
+#[cfg(feature = "appliance")]
+pub(super) fn from_guest(bytes: &[u8]) -> Incoming {
     #[derive(Deserialize)]
     struct Tag {
         #[serde(default, rename = "type")]
@@ -213,9 +224,94 @@ pub(super) fn parse(bytes: &[u8]) -> Incoming {
     }
 }
 
+/// Reads a listener's message, as [`from_guest`] does a guest's.
+pub(super) fn from_listener(bytes: &[u8]) -> Incoming {
+    let (what, message) = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => match order(&fields) {
+            Ok(message) => return Incoming::Known(message),
+            Err(message) => (text(&fields, "type").unwrap_or_default(), message),
+        },
+        Ok(_) => (String::new(), "a message is a JSON object".to_owned()),
+        Err(error) => (String::new(), error.to_string()),
+    };
+    Incoming::Unknown { what, message }
+}
+
+fn order(fields: &Map<String, Value>) -> Result<Control, String> {
+    let what = text(fields, "type")?;
+    let channel = || number(fields, "channel").map(Channel);
+    Ok(match what.as_str() {
+        "resize" => Control::Resize {
+            channel: channel()?,
+            rows: number(fields, "rows")?,
+            columns: number(fields, "columns")?,
+        },
+        "signal" => Control::Signal {
+            channel: channel()?,
+            signal: text(fields, "signal")?,
+        },
+        "stop" => Control::Stop {
+            grace_s: number(fields, "grace_s")?,
+        },
+        "refused" => Control::Refused {
+            what: text(fields, "what")?,
+            message: text(fields, "message")?,
+        },
+        _ => {
+            return Err(format!(
+                "unknown message `{what}`, expected resize, signal, stop or refused"
+            ));
+        }
+    })
+}
+
+fn text(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
+    match fields.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        _ => Err(format!("field `{name}`: expected a string")),
+    }
+}
+
+fn number<T: TryFrom<u64>>(fields: &Map<String, Value>, name: &str) -> Result<T, String> {
+    fields
+        .get(name)
+        .and_then(Value::as_u64)
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| {
+            let bits = 8 * size_of::<T>();
+            format!("field `{name}`: expected a whole number of at most {bits} bits")
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Both readers know the listener's messages: the appliance's is serde's own derive.
+    #[test]
+    fn a_listener_s_messages_survive_the_way_to_the_guest() {
+        let channel = Channel(7);
+        for message in [
+            Control::Resize {
+                channel,
+                rows: 65535,
+                columns: 1,
+            },
+            Control::Signal {
+                channel,
+                signal: "SIG\"\u{1F40B}\n".into(),
+            },
+            Control::Stop { grace_s: u32::MAX },
+            Control::Refused {
+                what: "dance".into(),
+                message: String::new(),
+            },
+        ] {
+            let json = serde_json::to_vec(&message).expect("plain data");
+            assert_eq!(from_listener(&json), Incoming::Known(message.clone()));
+            assert_eq!(from_guest(&json), Incoming::Known(message));
+        }
+    }
 
     #[test]
     fn a_message_names_its_type() {
@@ -225,21 +321,58 @@ mod tests {
             signal: "SIGTERM".into(),
         };
         assert_eq!(serde_json::to_string(&message).expect("plain data"), text);
-        assert_eq!(parse(text.as_bytes()), Incoming::Known(message));
+        assert_eq!(from_listener(text.as_bytes()), Incoming::Known(message));
     }
 
     #[test]
     fn fields_of_a_later_version_are_ignored() {
         let text = br#"{"type":"stop","grace_s":3,"mercy":true}"#;
-        assert_eq!(parse(text), Incoming::Known(Control::Stop { grace_s: 3 }));
+        let known = || Incoming::Known(Control::Stop { grace_s: 3 });
+        assert_eq!(from_listener(text), known());
+        assert_eq!(from_guest(text), known());
     }
 
     #[test]
     fn an_unknown_message_is_refused_by_name() {
-        let Incoming::Unknown { what, message } = parse(br#"{"type":"dance"}"#) else {
-            panic!("known")
-        };
-        assert_eq!(what, "dance");
-        assert!(message.contains("unknown variant `dance`"), "{message}");
+        for (read, why) in [
+            (
+                from_guest as fn(&[u8]) -> Incoming,
+                "unknown variant `dance`",
+            ),
+            (from_listener, "unknown message `dance`"),
+        ] {
+            let Incoming::Unknown { what, message } = read(br#"{"type":"dance"}"#) else {
+                panic!("known")
+            };
+            assert_eq!(what, "dance");
+            assert!(message.contains(why), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_message_is_refused_with_the_field_that_is_wrong() {
+        for (text, name, why) in [
+            (r#"{"type":"stop"}"#, "stop", "field `grace_s`"),
+            (r#"{"type":"stop","grace_s":-1}"#, "stop", "32 bits"),
+            (
+                r#"{"type":"resize","channel":1,"rows":65536,"columns":1}"#,
+                "resize",
+                "field `rows`: expected a whole number of at most 16 bits",
+            ),
+            (
+                r#"{"type":"signal","channel":1,"signal":9}"#,
+                "signal",
+                "field `signal`",
+            ),
+            (r#"{"channel":1}"#, "", "field `type`"),
+            (r#"["stop"]"#, "", "a JSON object"),
+            (r#"{"type":"stop""#, "", "EOF"),
+        ] {
+            let Incoming::Unknown { what, message } = from_listener(text.as_bytes()) else {
+                panic!("{text} is known")
+            };
+            assert_eq!(what, name, "{text}");
+            assert!(message.contains(why), "{text}: {message}");
+        }
     }
 }

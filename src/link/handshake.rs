@@ -1,6 +1,9 @@
 //! The handshake's payloads, and the seal they agree on.
 
-use serde::{Deserialize, Serialize};
+#[cfg(feature = "appliance")]
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{Channel, NAME_MOST, Stream, crc32c};
 
@@ -8,20 +11,21 @@ use super::{Channel, NAME_MOST, Stream, crc32c};
 pub const VERSION: u32 = 1;
 
 /// Who a guest is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 pub struct Identity {
     /// The container's ID.
     pub id: String,
     /// The container's name.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub name: String,
     /// Repository of its image.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub repo: String,
     /// Random per boot: the same means 'resume', another means 'rebooted'.
     pub epoch: u64,
     /// Version of the guest's software, for the operator.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub software: String,
 }
 
@@ -43,7 +47,7 @@ impl Identity {
 pub type Position = (Channel, Stream, u64);
 
 /// HAIL: the listener's question.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Hail {
     /// Versions the listener speaks.
     pub versions: Vec<u32>,
@@ -52,7 +56,8 @@ pub struct Hail {
 }
 
 /// HELLO: the guest's answer, or its first words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 pub struct Hello {
     /// Versions the guest speaks.
     pub versions: Vec<u32>,
@@ -64,18 +69,18 @@ pub struct Hello {
     /// The listener's nonce, or 0 when none was heard.
     pub answer: u64,
     /// Control messages received from a listener so far.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub messages: u64,
     /// stdin received so far, by channel.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub streams: Vec<Position>,
     /// Channels whose stdin has been received to its end.
-    #[serde(default)]
+    #[cfg_attr(feature = "appliance", serde(default))]
     pub ended: Vec<Channel>,
 }
 
 /// WELCOME: the listener's acceptance.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
     /// The version to speak from here on.
     pub version: u32,
@@ -87,14 +92,61 @@ pub struct Welcome {
 }
 
 /// What the listener has stored of a guest's epoch; nothing for one it does not know.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resume {
     /// Control messages stored.
-    #[serde(default)]
     pub messages: u64,
     /// Next expected offset of each stream that has begun.
-    #[serde(default)]
     pub streams: Vec<Position>,
+}
+
+// What a guest reads is read by hand, out of one kind of value: see `Control`.
+
+impl Hail {
+    /// A payload; what cannot be read is as good as damaged.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let fields: Value = serde_json::from_slice(payload).ok()?;
+        let versions = fields.get("versions")?.as_array()?.iter();
+        Some(Self {
+            versions: versions.map(number).collect::<Option<_>>()?,
+            nonce: number(fields.get("nonce")?)?,
+        })
+    }
+}
+
+impl Welcome {
+    /// A payload; what cannot be read is as good as damaged.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let fields: Value = serde_json::from_slice(payload).ok()?;
+        let streams = match fields.get("streams") {
+            Some(streams) => streams.as_array()?.iter().map(position).collect(),
+            None => Some(Vec::new()),
+        };
+        Some(Self {
+            version: number(fields.get("version")?)?,
+            answer: number(fields.get("answer")?)?,
+            resume: Resume {
+                messages: fields.get("messages").map_or(Some(0), number)?,
+                streams: streams?,
+            },
+        })
+    }
+}
+
+/// `[channel, stream, offset]`.
+fn position(value: &Value) -> Option<Position> {
+    let [channel, stream, offset] = value.as_array()?.as_slice() else {
+        return None;
+    };
+    Some((
+        Channel(number(channel)?),
+        Stream::from_name(stream.as_str()?)?,
+        number(offset)?,
+    ))
+}
+
+fn number<T: TryFrom<u64>>(value: &Value) -> Option<T> {
+    T::try_from(value.as_u64()?).ok()
 }
 
 impl Resume {
@@ -121,4 +173,53 @@ pub(super) fn next_nonce(state: &mut u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     // 0 stands for 'none heard'.
     (z ^ (z >> 31)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_reads_what_a_listener_writes() {
+        let hail = Hail {
+            versions: vec![1, 7],
+            nonce: u64::MAX,
+        };
+        let json = serde_json::to_vec(&hail).expect("plain data");
+        assert_eq!(Hail::read(&json), Some(hail));
+        for stream in [Stream::Stdin, Stream::Stdout, Stream::Stderr] {
+            let welcome = Welcome {
+                version: 1,
+                answer: 5,
+                resume: Resume {
+                    messages: 3,
+                    streams: vec![(Channel(2), stream, u64::MAX), (Channel(0), stream, 0)],
+                },
+            };
+            let json = serde_json::to_vec(&welcome).expect("plain data");
+            assert_eq!(Welcome::read(&json), Some(welcome));
+        }
+    }
+
+    #[test]
+    fn what_a_welcome_leaves_out_is_nothing() {
+        let welcome = Welcome::read(br#"{"version":1,"answer":5,"later":[]}"#);
+        assert!(welcome.is_some_and(|w| w.resume.is_empty()));
+    }
+
+    #[test]
+    fn a_payload_of_another_shape_is_nobody_s() {
+        for text in [
+            "",
+            "[]",
+            r#"{"version":1}"#,
+            r#"{"version":4294967296,"answer":5}"#,
+            r#"{"version":1,"answer":5,"streams":[[0,"stdin"]]}"#,
+            r#"{"version":1,"answer":5,"streams":[[0,"stdnil",1]]}"#,
+            r#"{"version":1,"answer":5,"messages":-1}"#,
+        ] {
+            assert_eq!(Welcome::read(text.as_bytes()), None, "{text}");
+            assert_eq!(Hail::read(text.as_bytes()), None, "{text}");
+        }
+    }
 }

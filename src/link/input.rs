@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-
 use super::control::{self, Incoming};
 use super::endpoint::{Link, ListenerState, Repeat, Side};
 use super::frame::{Head, Kind, MESSAGES_STREAM};
-use super::handshake::{Hail, Hello, VERSION, Welcome, next_nonce, seal};
+use super::handshake::{Hail, VERSION, Welcome, next_nonce, seal};
 use super::receive::{Ack, Taken};
 use super::{Channel, Control, Event, RTO_FIRST, RTO_MOST, Stream};
 
@@ -25,7 +23,10 @@ impl Link {
     fn frame(&mut self, now: Duration, head: Head, payload: &[u8]) {
         match head.kind {
             Kind::Hail => self.hail(payload),
+            #[cfg(feature = "appliance")]
             Kind::Hello => self.hello(payload),
+            #[cfg(not(feature = "appliance"))]
+            Kind::Hello => {}
             Kind::Welcome => self.welcome(now, payload),
             Kind::Refuse => self.refused(now, head.number, payload),
             _ => self.sealed(now, head, payload),
@@ -37,7 +38,7 @@ impl Link {
         let Side::Guest(guest) = &mut self.side else {
             return;
         };
-        let Some(hail) = read::<Hail>(payload) else {
+        let Some(hail) = Hail::read(payload) else {
             return;
         };
         if !hail.versions.contains(&VERSION) {
@@ -59,11 +60,12 @@ impl Link {
     }
 
     /// Listener: a guest says who it is.
+    #[cfg(feature = "appliance")]
     fn hello(&mut self, payload: &[u8]) {
         let Side::Listener(side) = &mut self.side else {
             return;
         };
-        let Some(hello) = read::<Hello>(payload) else {
+        let Ok(hello) = serde_json::from_slice::<super::Hello>(payload) else {
             return;
         };
         match &side.state {
@@ -96,7 +98,7 @@ impl Link {
         let Side::Guest(guest) = &mut self.side else {
             return;
         };
-        let Some(welcome) = read::<Welcome>(payload) else {
+        let Some(welcome) = Welcome::read(payload) else {
             return;
         };
         if welcome.version != VERSION {
@@ -187,7 +189,7 @@ impl Link {
         if !self.inbox.take(now, sequence) {
             return;
         }
-        match control::parse(payload) {
+        match self.parse(payload) {
             Incoming::Known(message) => {
                 self.events.push_back(Event::Message { sequence, message });
             }
@@ -198,6 +200,14 @@ impl Link {
                 }
             }
         }
+    }
+
+    fn parse(&self, payload: &[u8]) -> Incoming {
+        #[cfg(feature = "appliance")]
+        if !self.is_guest() {
+            return control::from_guest(payload);
+        }
+        control::from_listener(payload)
     }
 
     fn ack(&mut self, now: Duration, head: Head, payload: &[u8]) {
@@ -277,9 +287,4 @@ impl Link {
             }
         }
     }
-}
-
-/// A handshake's payload; what cannot be read is as good as damaged.
-fn read<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
-    serde_json::from_slice(payload).ok()
 }

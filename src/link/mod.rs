@@ -61,7 +61,9 @@ mod simulation;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+#[cfg(feature = "appliance")]
+use serde::Deserialize;
+use serde::Serialize;
 
 pub use control::{Control, ExitClass, ExitRecord};
 pub use endpoint::{Link, Unacknowledged};
@@ -85,7 +87,8 @@ pub const NAME_MOST: usize = 256;
 pub const MESSAGES_MOST: usize = 4096;
 
 /// A session's number on the link, given by the guest; 0 is the link itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 #[serde(transparent)]
 pub struct Channel(pub u16);
 
@@ -95,7 +98,8 @@ impl Channel {
 }
 
 /// One of a session's three streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "appliance", derive(Deserialize))]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// Listener to guest.
@@ -113,6 +117,16 @@ impl Stream {
     /// The number on the wire.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// The stream of a name in a message.
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "stdin" => Some(Self::Stdin),
+            "stdout" => Some(Self::Stdout),
+            "stderr" => Some(Self::Stderr),
+            _ => None,
+        }
     }
 
     /// The stream of a number on the wire.

@@ -43,7 +43,7 @@ pub(super) fn join(values: &[String]) -> String {
 
 /// The values of a JSON array of strings that, joined, gives `joined`, and has `length` values.
 pub(super) fn from_json(length: usize, joined: &str, json: &str) -> Option<Vec<String>> {
-    let serde_json::Value::Array(elements) = serde_json::from_str(json).ok()? else {
+    let serde_json::Value::Array(elements) = serde_json::from_slice(json.as_bytes()).ok()? else {
         return None;
     };
     let values: Vec<String> = elements
