@@ -97,3 +97,9 @@ if [ -n "$wished" ]; then
     install 'for a small tether' "$wished" ||
         echo '      the small packages cannot be had here: tether is built on glibc instead'
 fi
+
+# A package from elsewhere (Debian's backports) that does not fit the new ones is removed by apt, and
+# what it brought is missing then: look once more.
+if [ -z "${TETHER_PACKAGES_AGAIN:-}" ] && [ -n "$needed" ]; then
+    TETHER_PACKAGES_AGAIN=1 exec "$0" "$@"
+fi
