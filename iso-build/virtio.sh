@@ -7,6 +7,7 @@
 # PORT is where the appliance listens on this machine; the disk's format is told by its name (.ext4
 # is raw). Ends when the machine powers off. ACCEL=kvm for those
 # whose KVM works; emulation works everywhere, and takes seconds, too.
+# -erms, -fsrm: a kernel that sees them copies with `rep movsb`, which emulation does byte by byte.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$here/../build
@@ -15,7 +16,7 @@ shift 4
 case $disk in *.vmdk) format=vmdk ;; *) format=raw ;; esac
 
 exec qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
-    -machine q35 -accel "${ACCEL:-tcg}" -cpu max,la57=off -m 512 -smp 1 \
+    -machine q35 -accel "${ACCEL:-tcg}" -cpu max,la57=off,-erms,-fsrm -m 512 -smp 1 \
     -kernel "${KERNEL_IMAGE:-$build/vmlinuz}" -initrd "${INITRAMFS:-$build/initramfs.img}" \
     -append "$("$here/cmdline.sh") console=hvc0" \
     -drive "if=none,id=root,file=$disk,format=$format" -device virtio-blk-pci,drive=root \

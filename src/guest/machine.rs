@@ -19,7 +19,7 @@ use crate::sys::signals::Signals;
 /// Ctrl-Alt-Del, the power supply's warning.
 const SIGNALS: [i32; 4] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGPWR];
 /// Bytes read from a session's output at a time.
-const SCRATCH: usize = 16 << 10;
+const SCRATCH: usize = 128 << 10;
 
 /// The machine's parts, and what stands between them.
 #[derive(Debug)]

@@ -178,7 +178,8 @@ fn machine(plan: &mut Plan, lines: &Lines, environment: &Environment) -> Result<
     } else {
         plan.pair("-accel", "tcg");
         // Five levels of page tables cost a software processor time, and buy a small guest nothing.
-        plan.pair("-cpu", "max,la57=off");
+        // A kernel that sees erms or fsrm copies with `rep movsb`: byte by byte, when emulated.
+        plan.pair("-cpu", "max,la57=off,-erms,-fsrm");
     }
     let memory = lines.number("memsize")?.unwrap_or(DEFAULT_MEMORY);
     if memory == 0 || !memory.is_multiple_of(MEMORY_STEP) {

@@ -1,6 +1,7 @@
 // The floor: the least that an init can do to get a container's output out. It loads the modules,
 // mounts the disk, runs the command with ttyS0 as its output and powers off. What tether takes
-// longer than this is what its promises cost; see tests/bench. -DCOMMAND and -DPORT make variants.
+// longer than this is what its promises cost; see tests/bench. -DCOMMAND and -DPORT make variants;
+// -DRELAY puts a pipe between the command and the port.
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,12 +43,25 @@ int main(void)
         cfsetspeed(&mode, B115200);
         tcsetattr(port, TCSANOW, &mode);
     }
+    int output[2] = {-1, port};
+#ifdef RELAY
+    if (pipe(output) != 0)
+        return 1;
+#endif
     if (fork() == 0) {
-        dup2(port, 1);
-        dup2(port, 2);
+        dup2(output[1], 1);
+        dup2(output[1], 2);
+        close(output[0]);
         execl("/bin/sh", "sh", "-c", COMMAND, NULL);
         _exit(127);
     }
+#ifdef RELAY
+    static char piece[32 << 10];
+    close(output[1]);
+    for (ssize_t got; (got = read(output[0], piece, sizeof piece)) > 0;)
+        for (ssize_t sent = 0; sent < got;)
+            sent += write(port, piece + sent, got - sent);
+#endif
     wait(NULL);
     tcdrain(port);
     sync();

@@ -22,6 +22,9 @@ const OPEN_FILES: u64 = 1 << 20;
 const TERMINAL: (u16, u16) = (24, 80);
 /// Where a terminal session's terminal is shown too, as docker does.
 const CONSOLE: &str = "/dev/console";
+/// Bytes that wait in an output's pipe: the fewer turns writer and reader take, the less a processor
+/// (an emulated one above all) is busy with switching.
+const OUTPUT_PIPE: usize = 256 << 10;
 
 /// Where sessions run.
 #[derive(Debug)]
@@ -261,7 +264,11 @@ enum Ours {
 fn pipe(ours: Ours) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (theirs, ours) = match ours {
-        Ours::Reads => (writer, reader),
+        Ours::Reads => {
+            // Where the kernel will not, its 64 KiB do as well, only slower.
+            let _ = rustix::pipe::fcntl_setpipe_size(&reader, OUTPUT_PIPE);
+            (writer, reader)
+        }
         Ours::Writes => (reader, writer),
     };
     rustix::io::ioctl_fionbio(&ours, true)?;
