@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::frame::Reader;
-use super::handshake::{Hello, Identity, Resume, next_nonce, seal};
+use super::handshake::{Hello, Identity, Resume, next_nonce};
 use super::messages::{Inbox, Outbox};
+use super::noise::{Key, Pending};
+use super::proof::GuestProof;
 use super::receive::ReceiveStream;
+use super::seal::{CIPHER_MORE, Seal};
 use super::send::{CREDIT_FIRST, SendStream};
 use super::{CHANNELS_MOST, Channel, Control, Event, HANDSHAKE_FIRST, Options, RTO_FIRST, Stream};
+
+/// Largest payload of a frame that may have to go inside a sealed one.
+const MESSAGE_MOST: usize = super::frame::PAYLOAD_MOST - CIPHER_MORE;
 
 /// One end of the link. Feed it with [`Link::handle_input`], then drain [`Link::poll_event`] and
 /// [`Link::poll_transmit`], and come back at [`Link::poll_timeout`].
@@ -24,8 +30,8 @@ pub struct Link {
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) nonces: u64,
-    /// Seed of the sealed frames; `None` until the first handshake.
-    pub(super) seal: Option<u32>,
+    /// What protects the frames past the handshake; `None` until the first one.
+    pub(super) seal: Option<Seal>,
     /// Last time a sealed frame came.
     pub(super) heard: Duration,
     /// Keep-alives sent since.
@@ -57,6 +63,8 @@ pub(super) struct GuestSide {
     pub(super) welcomed: (u64, u64),
     pub(super) established: bool,
     pub(super) timer: Repeat,
+    /// There is a link key: nobody without it is talked to.
+    pub(super) proof: Option<GuestProof>,
 }
 
 #[derive(Debug)]
@@ -75,13 +83,33 @@ pub(super) enum ListenerState {
     Waiting,
     /// A guest has said who it is; the owner decides.
     #[cfg_attr(not(feature = "appliance"), expect(dead_code))] // a guest reads no HELLO
-    Asked { hello: Hello, nonce: u64 },
-    /// Accepted: WELCOME from time to time until a sealed frame comes.
-    Welcomed { hello: Hello, resume: Resume },
+    Asked {
+        hello: Hello,
+        nonce: u64,
+        proof: Option<Proof>,
+    },
+    /// Accepted: WELCOME (with this Noise message) from time to time until a sealed frame comes.
+    Welcomed {
+        hello: Hello,
+        resume: Resume,
+        message: Option<Vec<u8>>,
+    },
     /// Both ends have echoed the other's nonce.
     Established { hello: Hello, resume: Resume },
     /// The owner will not have it: `Some` while the reason is to be sent.
     Refused { nonce: u64, reason: Option<String> },
+}
+
+/// What a guest's HELLO says under a link key.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// As it came.
+    Given {
+        prologue: Box<[u8]>,
+        message: Box<[u8]>,
+    },
+    /// It has the key.
+    Held(Pending),
 }
 
 /// A frame repeated with back-off: due at `at`, the next time `wait` later.
@@ -134,8 +162,17 @@ impl Link {
                 welcomed: (0, 0),
                 established: false,
                 timer: Repeat::now(),
+                proof: None,
             })
         })
+    }
+
+    /// The guest's end talks to nobody who does not prove to have this key. `seed` is 32 random bytes
+    /// that nobody else ever gets.
+    pub fn require(&mut self, key: Key, seed: [u8; 32]) {
+        if let Side::Guest(guest) = &mut self.side {
+            guest.proof = Some(GuestProof::new(key, seed));
+        }
     }
 
     /// The listener's end of one connection. `nonce` is random.
@@ -152,7 +189,7 @@ impl Link {
 
     fn new(mut options: Options, mut nonces: u64, side: impl FnOnce(u64) -> Side) -> Self {
         options.window = options.window.max(CREDIT_FIRST as u32);
-        options.chunk = options.chunk.clamp(1, super::frame::PAYLOAD_MOST);
+        options.chunk = options.chunk.clamp(1, MESSAGE_MOST);
         let first = next_nonce(&mut nonces);
         Self {
             options,
@@ -255,7 +292,7 @@ impl Link {
     /// Queues a control message. False: too many wait already, or it is too large for a frame.
     pub fn send(&mut self, message: &Control) -> bool {
         match serde_json::to_vec(message) {
-            Ok(bytes) if bytes.len() <= super::frame::PAYLOAD_MOST => self.outbox.push(bytes),
+            Ok(bytes) if bytes.len() <= MESSAGE_MOST => self.outbox.push(bytes),
             Ok(_) | Err(_) => false,
         }
     }
@@ -284,64 +321,6 @@ impl Link {
     /// Bytes received so far that belonged to no frame.
     pub fn noise(&self) -> u64 {
         self.reader.skipped()
-    }
-
-    /// Lets the guest of the last [`Event::Hello`] in; `resume` is what is stored of its epoch.
-    /// What was written and sent before is forgotten: the owner goes on from what the guest has
-    /// received, as the hello says.
-    pub fn accept(&mut self, resume: Resume) {
-        let Side::Listener(side) = &mut self.side else {
-            return;
-        };
-        let ListenerState::Asked { hello, nonce } = &side.state else {
-            return;
-        };
-        let (hello, nonce) = (hello.clone(), *nonce);
-        self.seal = Some(seal(hello.nonce, nonce));
-        side.nonce = next_nonce(&mut self.nonces);
-        side.timer = Repeat::now();
-        // The guest's own count is where ours begins, whoever sent what it has.
-        self.outbox = Outbox::starting_at(hello.messages);
-        let mut sending = BTreeMap::new();
-        self.receiving.clear();
-        for (channel, stream, next) in &resume.streams {
-            let fresh = ReceiveStream::new(*next, self.options.window);
-            self.receiving.insert((*channel, *stream), fresh);
-            let key = (*channel, Stream::Stdin);
-            sending.entry(key).or_insert_with(|| SendStream::new(0));
-        }
-        for (channel, stream, next) in &hello.streams {
-            if *stream != Stream::Stdin {
-                continue;
-            }
-            let key = (*channel, *stream);
-            let known = if hello.ended.contains(channel) {
-                SendStream::ended(*next)
-            } else {
-                SendStream::new(*next)
-            };
-            sending.insert(key, known);
-        }
-        self.sending = sending;
-        self.inbox = Inbox::new(resume.messages);
-        let Side::Listener(side) = &mut self.side else {
-            return;
-        };
-        side.state = ListenerState::Welcomed { hello, resume };
-    }
-
-    /// Sends the guest of the last [`Event::Hello`] away, with a reason for its operator.
-    pub fn refuse(&mut self, reason: &str) {
-        let Side::Listener(side) = &mut self.side else {
-            return;
-        };
-        if let ListenerState::Asked { hello, .. } = &side.state {
-            let reason = Some(reason.to_owned());
-            side.state = ListenerState::Refused {
-                nonce: hello.nonce,
-                reason,
-            };
-        }
     }
 
     /// The carrier says that the other end is gone: the handshake starts anew.

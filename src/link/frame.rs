@@ -11,6 +11,10 @@
 //!  20   4 checksum of bytes 2 to 19
 //!  24     payload
 //! ```
+//! With a link key, all past the handshake goes inside frames of [`Kind::Sealed`]: number is the
+//! sealed frame's own, the payload's checksum is 0, and the payload is a cipher's text of
+//! `kind, stream, channel, number` as above (12 bytes) and of the frame's payload.
+//!
 //! Both checksums are CRC-32C started from a seed: [`PLAIN_SEED`] in the handshake, afterwards one
 //! made from both ends' nonces. The header has its own, so a false marker in garbage never makes
 //! the reader wait for a length that nobody sent; what a container prints cannot hold a valid
@@ -19,6 +23,7 @@
 use std::ops::Range;
 
 use super::crc32c;
+use super::seal::Seal;
 
 /// What every frame starts with: not text, not telnet, not a repeated byte.
 pub const MARKER: [u8; 2] = [0xb5, 0x1e];
@@ -56,10 +61,12 @@ pub enum Kind {
     Ping,
     /// Yes.
     Pong,
+    /// Another frame, sealed by a cipher.
+    Sealed,
 }
 
 impl Kind {
-    const ALL: [(Self, u8); 11] = [
+    const ALL: [(Self, u8); 12] = [
         (Self::Hail, 1),
         (Self::Hello, 2),
         (Self::Welcome, 3),
@@ -71,6 +78,7 @@ impl Kind {
         (Self::Message, 20),
         (Self::Ping, 21),
         (Self::Pong, 22),
+        (Self::Sealed, 32),
     ];
     /// Kinds below this are the handshake's, sealed with [`PLAIN_SEED`].
     const FIRST_SEALED: u8 = 16;
@@ -80,6 +88,11 @@ impl Kind {
             .iter()
             .find(|(kind, _)| *kind == self)
             .map_or(0, |(_, number)| *number)
+    }
+
+    /// What a sealed frame may hold.
+    fn is_for_inside(self) -> bool {
+        self != Self::Sealed && self.number() >= Self::FIRST_SEALED
     }
 
     fn from_number(number: u8) -> Option<Self> {
@@ -104,6 +117,32 @@ pub struct Head {
 }
 
 impl Head {
+    /// Bytes of a head inside a sealed frame.
+    pub(super) const BYTES: usize = 12;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[0] = self.kind.number();
+        bytes[1] = self.stream;
+        bytes[2..4].copy_from_slice(&self.channel.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.number.to_le_bytes());
+        bytes
+    }
+
+    /// The head and the payload of an opened frame; no head: it is of a kind of a later version.
+    fn split(plain: &[u8]) -> Option<(Option<Self>, &[u8])> {
+        let (head, payload) = plain.split_first_chunk::<{ Self::BYTES }>()?;
+        let [kind, stream, c0, c1, number @ ..] = *head;
+        let kind = Kind::from_number(kind).filter(|kind| kind.is_for_inside());
+        let head = kind.map(|kind| Self {
+            kind,
+            stream,
+            channel: u16::from_le_bytes([c0, c1]),
+            number: u64::from_le_bytes(number),
+        });
+        Some((head, payload))
+    }
+
     /// A head of the link's own: no stream, no number.
     pub fn link(kind: Kind) -> Self {
         Self {
@@ -119,26 +158,38 @@ impl Head {
 /// they are at most [`PAYLOAD_MOST`] bytes (the callers' chunk sizes see to that).
 pub fn encode(out: &mut Vec<u8>, seed: u32, head: Head, parts: [&[u8]; 2]) {
     let length = parts[0].len() + parts[1].len();
-    debug_assert!(length <= PAYLOAD_MOST);
-    let kind = head.kind.number();
-    let seed = if kind < Kind::FIRST_SEALED {
+    let seed = if head.kind.number() < Kind::FIRST_SEALED {
         PLAIN_SEED
     } else {
         seed
     };
     let sum = crc32c::append(crc32c::append(seed, parts[0]), parts[1]);
+    header(out, seed, head, length, sum);
+    out.extend_from_slice(parts[0]);
+    out.extend_from_slice(parts[1]);
+}
+
+/// Appends the header of a sealed frame; its payload, of `length` bytes, proves itself.
+pub(super) fn encode_sealed_header(out: &mut Vec<u8>, seed: u32, number: u64, length: usize) {
+    let head = Head {
+        number,
+        ..Head::link(Kind::Sealed)
+    };
+    header(out, seed, head, length, 0);
+}
+
+fn header(out: &mut Vec<u8>, seed: u32, head: Head, length: usize, sum: u32) {
+    debug_assert!(length <= PAYLOAD_MOST);
     let start = out.len();
     out.reserve(HEADER + length);
     out.extend_from_slice(&MARKER);
-    out.extend_from_slice(&[kind, head.stream]);
+    out.extend_from_slice(&[head.kind.number(), head.stream]);
     out.extend_from_slice(&head.channel.to_le_bytes());
     out.extend_from_slice(&(length as u16).to_le_bytes());
     out.extend_from_slice(&head.number.to_le_bytes());
     out.extend_from_slice(&sum.to_le_bytes());
     let sum = crc32c::append(seed, out.get(start + MARKER.len()..).unwrap_or_default());
     out.extend_from_slice(&sum.to_le_bytes());
-    out.extend_from_slice(parts[0]);
-    out.extend_from_slice(parts[1]);
 }
 
 /// Finds frames in a stream of bytes. Holds at most one frame that is not complete.
@@ -165,15 +216,27 @@ impl Reader {
         self.skipped
     }
 
-    /// The next whole frame whose checksums hold, the payload as a slice of the reader's buffer.
-    /// `seed` is the one of the frames past the handshake; `None`: there is none yet.
-    pub fn next(&mut self, seed: Option<u32>) -> Option<(Head, &[u8])> {
-        let (head, payload) = self.locate(seed)?;
-        Some((head, self.bytes.get(payload).unwrap_or_default()))
+    /// The next whole frame whose checksums or cipher hold. `seal` is the one of the frames past the
+    /// handshake; `None`: there is none yet. The payload is a slice of the reader's buffer, or of
+    /// `plain`, into which a cipher's text is opened.
+    pub(super) fn next<'a>(
+        &'a mut self,
+        seal: Option<&mut Seal>,
+        plain: &'a mut Vec<u8>,
+    ) -> Option<(Head, &'a [u8])> {
+        match self.locate(seal, plain)? {
+            (head, Some(payload)) => Some((head, self.bytes.get(payload).unwrap_or_default())),
+            (head, None) => Some((head, plain.get(Head::BYTES..).unwrap_or_default())),
+        }
     }
 
-    /// The next frame's head, and where its payload is; everything up to its end is done with.
-    fn locate(&mut self, seed: Option<u32>) -> Option<(Head, Range<usize>)> {
+    /// The next frame's head, and where its payload is (`None`: in `plain`, after the head);
+    /// everything up to its end is done with.
+    fn locate(
+        &mut self,
+        mut seal: Option<&mut Seal>,
+        plain: &mut Vec<u8>,
+    ) -> Option<(Head, Option<Range<usize>>)> {
         loop {
             let rest = self.bytes.get(self.start..).unwrap_or_default();
             let garbage = match rest.iter().position(|byte| *byte == MARKER[0]) {
@@ -191,13 +254,18 @@ impl Reader {
                 self.release();
                 return None;
             }
-            let Some(parsed) = parse(rest, seed) else {
+            let Some(parsed) = parse(rest, seal.as_deref()) else {
                 self.skip(1);
                 continue;
             };
             let end = HEADER + parsed.length;
             let payload = rest.get(HEADER..end)?;
-            if crc32c::append(parsed.seed, payload) != parsed.sum {
+            let is_sealed = parsed.is_sealed();
+            let holds = match seal.as_deref_mut().and_then(|seal| seal.cipher.as_mut()) {
+                Some(cipher) if is_sealed => cipher.open(parsed.number, payload, plain),
+                _ => crc32c::append(parsed.seed, payload) == parsed.sum,
+            };
+            if !holds {
                 // Bytes are missing or damaged: the next frame may start inside this one.
                 self.skip(1);
                 continue;
@@ -205,8 +273,12 @@ impl Reader {
             let from = self.start + HEADER;
             self.start += end;
             // A kind of a later version is whole, and not for us.
-            if let Some(head) = parsed.head {
-                return Some((head, from..self.start));
+            if is_sealed {
+                if let Some((Some(head), _)) = Head::split(plain) {
+                    return Some((head, None));
+                }
+            } else if let Some(head) = parsed.head {
+                return Some((head, Some(from..self.start)));
             }
         }
     }
@@ -230,13 +302,20 @@ impl Reader {
 
 struct Parsed {
     head: Option<Head>,
+    number: u64,
     length: usize,
     sum: u32,
     seed: u32,
 }
 
+impl Parsed {
+    fn is_sealed(&self) -> bool {
+        self.head.is_some_and(|head| head.kind == Kind::Sealed)
+    }
+}
+
 /// Reads a header whose checksum holds; `None`: this is no frame.
-fn parse(bytes: &[u8], seed: Option<u32>) -> Option<Parsed> {
+fn parse(bytes: &[u8], seal: Option<&Seal>) -> Option<Parsed> {
     let header: &[u8; HEADER] = bytes.first_chunk()?;
     let [
         m0,
@@ -266,7 +345,9 @@ fn parse(bytes: &[u8], seed: Option<u32>) -> Option<Parsed> {
     let seed = if *kind < Kind::FIRST_SEALED {
         PLAIN_SEED
     } else {
-        seed?
+        // Where there is a cipher nothing else is taken, and without one nothing could open it.
+        let seal = seal.filter(|s| s.cipher.is_some() == (*kind == Kind::Sealed.number()))?;
+        seal.seed
     };
     let covered = header.get(MARKER.len()..HEADER - 4)?;
     if crc32c::append(seed, covered) != u32::from_le_bytes([h0, h1, h2, h3]) {
@@ -280,6 +361,7 @@ fn parse(bytes: &[u8], seed: Option<u32>) -> Option<Parsed> {
     });
     Some(Parsed {
         head,
+        number: u64::from_le_bytes(*number),
         length,
         sum: u32::from_le_bytes([s0, s1, s2, s3]),
         seed,
@@ -287,119 +369,4 @@ fn parse(bytes: &[u8], seed: Option<u32>) -> Option<Parsed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SEED: u32 = 0x1234_5678;
-
-    fn data(number: u64, payload: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let head = Head {
-            kind: Kind::Data,
-            stream: 1,
-            channel: 7,
-            number,
-        };
-        encode(&mut out, SEED, head, [payload, &[]]);
-        out
-    }
-
-    fn read(reader: &mut Reader) -> Vec<(u64, Vec<u8>)> {
-        let mut frames = Vec::new();
-        while let Some((head, payload)) = reader.next(Some(SEED)) {
-            frames.push((head.number, payload.to_vec()));
-        }
-        frames
-    }
-
-    #[test]
-    fn the_bytes_of_version_one_never_change() {
-        let mut out = Vec::new();
-        let head = Head {
-            kind: Kind::Data,
-            stream: 1,
-            channel: 0x0203,
-            number: 0x0405,
-        };
-        encode(&mut out, SEED, head, [b"he", b"llo"]);
-        assert_eq!(
-            out,
-            [
-                0xb5, 0x1e, 16, 1, 3, 2, 5, 0, 5, 4, 0, 0, 0, 0, 0, 0, 180, 17, 242, 109, 105, 45,
-                188, 17, b'h', b'e', b'l', b'l', b'o'
-            ]
-        );
-    }
-
-    #[test]
-    fn a_frame_inside_a_payload_is_no_frame_even_when_its_carrier_is_damaged() {
-        let mut forged = Vec::new();
-        let head = Head {
-            kind: Kind::Data,
-            stream: 1,
-            channel: 7,
-            number: 0,
-        };
-        encode(&mut forged, 0, head, [b"forged", &[]]);
-        let mut bytes = data(5, &forged);
-        bytes[9] ^= 1;
-        let mut reader = Reader::default();
-        reader.feed(&bytes);
-        assert_eq!(read(&mut reader), []);
-    }
-
-    #[test]
-    fn sealed_frames_are_noise_before_the_handshake() {
-        let mut reader = Reader::default();
-        reader.feed(&data(0, b"early"));
-        assert!(reader.next(None).is_none());
-        assert_eq!(reader.skipped(), 29);
-    }
-
-    proptest! {
-        #[test]
-        fn frames_are_found_between_garbage_in_any_split(
-            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
-            noise in prop::collection::vec(any::<u8>(), 0..200),
-            step in 1usize..400,
-        ) {
-            let mut bytes = Vec::new();
-            for (number, payload) in payloads.iter().enumerate() {
-                bytes.extend_from_slice(&noise);
-                bytes.extend_from_slice(&data(number as u64, payload));
-            }
-            let mut reader = Reader::default();
-            let mut frames = Vec::new();
-            for piece in bytes.chunks(step) {
-                reader.feed(piece);
-                frames.extend(read(&mut reader));
-            }
-            let wanted: Vec<_> =
-                payloads.iter().enumerate().map(|(n, p)| (n as u64, p.clone())).collect();
-            prop_assert_eq!(frames, wanted);
-        }
-
-        #[test]
-        fn damage_to_one_byte_costs_one_frame(at in 0usize..3 * (HEADER + 50), with in 1u8..) {
-            let mut bytes: Vec<u8> = (0..3).flat_map(|n| data(n, &[n as u8; 50])).collect();
-            bytes[at] ^= with;
-            let mut reader = Reader::default();
-            reader.feed(&bytes);
-            let hit = (at / (HEADER + 50)) as u64;
-            let found: Vec<u64> = read(&mut reader).into_iter().map(|(number, _)| number).collect();
-            let wanted: Vec<u64> = (0..3).filter(|n| *n != hit).collect();
-            prop_assert_eq!(found, wanted);
-        }
-
-        #[test]
-        fn a_lost_byte_costs_one_frame_as_soon_as_another_follows(at in 0usize..HEADER + 50) {
-            let mut bytes = data(0, &[9; 50]);
-            bytes.remove(at);
-            bytes.extend_from_slice(&data(1, b"next"));
-            let mut reader = Reader::default();
-            reader.feed(&bytes);
-            prop_assert_eq!(read(&mut reader), vec![(1, b"next".to_vec())]);
-        }
-    }
-}
+mod tests;

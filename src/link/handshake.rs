@@ -56,7 +56,7 @@ pub struct Hail {
 }
 
 /// HELLO: the guest's answer, or its first words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "appliance", derive(Deserialize))]
 pub struct Hello {
     /// Versions the guest speaks.
@@ -77,6 +77,9 @@ pub struct Hello {
     /// Channels whose stdin has been received to its end.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub ended: Vec<Channel>,
+    /// More of it is under a link key: see [`super::Link::unseal`].
+    #[serde(skip)]
+    pub sealed: bool,
 }
 
 /// WELCOME: the listener's acceptance.
@@ -115,6 +118,15 @@ impl Hail {
 }
 
 impl Welcome {
+    /// The answer to a hello.
+    pub(super) fn of(hello: &Hello, resume: &Resume) -> Self {
+        Self {
+            version: VERSION,
+            answer: hello.nonce,
+            resume: resume.clone(),
+        }
+    }
+
     /// A payload; what cannot be read is as good as damaged.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let fields: Value = serde_json::from_slice(payload).ok()?;
@@ -156,8 +168,16 @@ impl Resume {
     }
 }
 
+/// A payload's JSON line, and the Noise message after it where there is one.
+pub(super) fn lines(payload: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match payload.iter().position(|byte| *byte == b'\n') {
+        Some(at) => (payload.get(..at).unwrap_or_default(), payload.get(at + 1..)),
+        None => (payload, None),
+    }
+}
+
 /// The seed of the frames' checksums after a handshake.
-pub(super) fn seal(guest: u64, listener: u64) -> u32 {
+pub(super) fn seed(guest: u64, listener: u64) -> u32 {
     crc32c::append(
         crc32c::crc32c(&guest.to_le_bytes()),
         &listener.to_le_bytes(),

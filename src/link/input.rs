@@ -5,18 +5,26 @@ use std::time::Duration;
 use super::control::{self, Incoming};
 use super::endpoint::{Link, ListenerState, Repeat, Side};
 use super::frame::{Head, Kind, MESSAGES_STREAM};
-use super::handshake::{Hail, VERSION, Welcome, next_nonce, seal};
+use super::handshake::{Hail, VERSION, Welcome, lines, next_nonce, seed};
 use super::receive::{Ack, Taken};
+use super::seal::Seal;
 use super::{Channel, Control, Event, RTO_FIRST, RTO_MOST, Stream};
 
 impl Link {
     /// Takes bytes of the carrier: any bytes, in any split.
     pub fn handle_input(&mut self, now: Duration, bytes: &[u8]) {
         let mut reader = std::mem::take(&mut self.reader);
+        let mut seal = self.seal.take();
+        let mut plain = Vec::new();
         reader.feed(bytes);
-        while let Some((head, payload)) = reader.next(self.seal) {
+        while let Some((head, payload)) = reader.next(seal.as_mut(), &mut plain) {
             self.frame(now, head, payload);
+            // A handshake has come to its end.
+            if let Some(fresh) = self.seal.take() {
+                seal = Some(fresh);
+            }
         }
+        self.seal = seal;
         self.reader = reader;
     }
 
@@ -65,9 +73,11 @@ impl Link {
         let Side::Listener(side) = &mut self.side else {
             return;
         };
-        let Ok(hello) = serde_json::from_slice::<super::Hello>(payload) else {
+        let (line, message) = lines(payload);
+        let Ok(mut hello) = serde_json::from_slice::<super::Hello>(line) else {
             return;
         };
+        hello.sealed = message.is_some();
         match &side.state {
             ListenerState::Asked { hello: known, .. } if known.nonce == hello.nonce => return,
             ListenerState::Welcomed { hello: known, .. }
@@ -89,6 +99,10 @@ impl Link {
         side.state = ListenerState::Asked {
             hello: hello.clone(),
             nonce: side.nonce,
+            proof: message.map(|message| super::endpoint::Proof::Given {
+                prologue: line.into(),
+                message: message.into(),
+            }),
         };
         self.events.push_back(Event::Hello(hello));
     }
@@ -98,7 +112,8 @@ impl Link {
         let Side::Guest(guest) = &mut self.side else {
             return;
         };
-        let Some(welcome) = Welcome::read(payload) else {
+        let (line, message) = lines(payload);
+        let Some(mut welcome) = Welcome::read(line) else {
             return;
         };
         if welcome.version != VERSION {
@@ -112,7 +127,21 @@ impl Link {
         if welcome.answer != guest.nonce {
             return;
         }
-        self.seal = Some(seal(guest.nonce, guest.hail));
+        let mut cipher = None;
+        if let Some(proof) = &mut guest.proof {
+            // Only who has the key may say what it has stored, and only under the key.
+            let Some((told, sealing)) = message.and_then(|m| proof.conclude(guest.nonce, m)) else {
+                return;
+            };
+            let Some(told) = Welcome::read(&told).filter(|told| told.answer == guest.nonce) else {
+                return;
+            };
+            (welcome, cipher) = (told, Some(sealing));
+        }
+        self.seal = Some(Seal {
+            seed: seed(guest.nonce, guest.hail),
+            cipher,
+        });
         guest.established = true;
         guest.welcomed = (guest.nonce, guest.hail);
         guest.nonce = next_nonce(&mut self.nonces);
@@ -165,13 +194,19 @@ impl Link {
 
     /// A frame of the link proper: its seal shows that the peer has echoed our nonce.
     fn sealed(&mut self, now: Duration, head: Head, payload: &[u8]) {
-        if let Side::Listener(side) = &mut self.side
-            && let ListenerState::Welcomed { hello, resume } = &side.state
-        {
-            let (hello, resume) = (hello.clone(), resume.clone());
-            side.state = ListenerState::Established { hello, resume };
-            side.timer.rest();
-            self.begin(now, false);
+        if let Side::Listener(side) = &mut self.side {
+            match &side.state {
+                ListenerState::Welcomed { hello, resume, .. } => {
+                    let (hello, resume) = (hello.clone(), resume.clone());
+                    side.state = ListenerState::Established { hello, resume };
+                    side.timer.rest();
+                    self.begin(now, false);
+                }
+                ListenerState::Established { .. } => {}
+                // Under the seal before: the owner is about to say what it has stored, and the guest
+                // goes on from there.
+                _ => return,
+            }
         }
         self.heard = now;
         self.asked = 0;
@@ -181,7 +216,8 @@ impl Link {
             Kind::Ack => self.ack(now, head, payload),
             Kind::Skip if head.stream == MESSAGES_STREAM => self.inbox.skip(head.number),
             Kind::Data | Kind::End | Kind::Skip => self.stream(now, head, payload),
-            Kind::Pong | Kind::Hail | Kind::Hello | Kind::Welcome | Kind::Refuse => {}
+            Kind::Pong | Kind::Hail | Kind::Hello | Kind::Welcome | Kind::Refuse | Kind::Sealed => {
+            }
         }
     }
 

@@ -45,6 +45,7 @@
 //! that frame; a sender with anything unacknowledged repeats it after [`RTO_FIRST`] (doubling to
 //! [`RTO_MOST`]), so a cut frame is completed and discarded, and the next is found inside it.
 
+mod admission;
 pub mod control;
 pub mod crc32c;
 mod endpoint;
@@ -52,7 +53,10 @@ pub mod frame;
 pub mod handshake;
 mod input;
 mod messages;
+mod noise;
+mod proof;
 mod receive;
+mod seal;
 mod send;
 mod transmit;
 
@@ -68,6 +72,7 @@ use serde::Serialize;
 pub use control::{Control, ExitClass, ExitRecord};
 pub use endpoint::{Link, Unacknowledged};
 pub use handshake::{Hello, Identity, Resume};
+pub use noise::{KEY_BYTES, Key};
 
 /// First wait for an acknowledgement before sending again.
 pub const RTO_FIRST: Duration = Duration::from_millis(1000);
@@ -151,6 +156,8 @@ pub struct Options {
     pub chunk: usize,
     /// Silence after which the peer is asked for a sign of life; zero: never.
     pub keepalive: Duration,
+    /// Frames one way after which a link with a key gets new keys.
+    pub renew: u64,
 }
 
 impl Default for Options {
@@ -160,6 +167,7 @@ impl Default for Options {
             window: 256 << 10,
             chunk: 8 << 10,
             keepalive: Duration::from_secs(5),
+            renew: 1 << 20,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! everything, and a failing one is printed with how to run it again.
 
 mod pair;
+mod proofs;
 
 use std::time::Duration;
 
@@ -28,12 +29,21 @@ fn run(seed: u64) {
         one_of(&[0, 7, 20_000]) as usize,
     ];
     let mut pair = Pair::new(seed, faults, sizes);
+    // One half with a key; new ones of it every few frames, now and then.
+    if seed % 2 == 1 {
+        let renew = if seed % 8 == 7 { 20 } else { u64::MAX };
+        pair = pair.with_key(key(7), renew);
+    }
     for _ in 0..one_of(&[0, 10, 100, 600]) {
         pair.step();
     }
     pair.faults = PERFECT;
     pair.finish();
     pair.check();
+}
+
+fn key(byte: u8) -> Key {
+    Key::new(&[byte; KEY_BYTES]).expect("as long as keys are")
 }
 
 /// Seeds a plain `cargo test` runs; `TETHER_SEEDS` asks for more, `TETHER_SEED` for one.

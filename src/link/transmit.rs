@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::endpoint::{Link, ListenerState, Repeat, Side};
 use super::frame::{self, Head, Kind, MESSAGES_STREAM};
-use super::handshake::{Hail, Hello, VERSION, Welcome};
+use super::handshake::{Hail, Hello, Identity, Resume, VERSION, Welcome};
+use super::proof::GuestProof;
+use super::seal::Seal;
 use super::send::Wanted;
 use super::{Channel, Event, HANDSHAKE_MOST, KEEPALIVE_TRIES, RTO_MOST, Stream};
 
@@ -16,15 +18,25 @@ impl Link {
     /// and write, when the carrier takes bytes again, and at [`Link::poll_timeout`].
     pub fn poll_transmit(&mut self, now: Duration, out: &mut Vec<u8>, limit: usize) {
         self.clock(now);
+        self.renew();
         self.handshake(now, out);
-        let Some(seal) = self.seal.filter(|_| self.established()) else {
+        if !self.established() {
+            return;
+        }
+        let Some(seal) = self.seal.take() else {
             return;
         };
         let waited = self.waiting();
-        let mut sealed = Sealed { out, seal, limit };
+        let mut sealed = Sealed {
+            out,
+            seal,
+            limit,
+            scratch: Vec::new(),
+        };
         self.answers(&mut sealed);
         self.messages(&mut sealed);
         self.data(&mut sealed);
+        self.seal = Some(sealed.seal);
         if !waited {
             self.progress = now;
         }
@@ -86,6 +98,18 @@ impl Link {
         }
     }
 
+    /// Listener: keys that have sealed enough frames are replaced, by a handshake in mid-stream.
+    fn renew(&mut self) {
+        if let Side::Listener(side) = &mut self.side
+            && matches!(side.state, ListenerState::Established { .. })
+            && let Some(cipher) = self.seal.as_mut().and_then(|seal| seal.cipher.as_mut())
+            && cipher.is_worn(self.options.renew)
+        {
+            side.timer = Repeat::now();
+            side.hail_due = true;
+        }
+    }
+
     fn handshake(&mut self, now: Duration, out: &mut Vec<u8>) {
         match &mut self.side {
             Side::Guest(guest) => {
@@ -114,8 +138,12 @@ impl Link {
                     messages: self.inbox.next(),
                     streams,
                     ended,
+                    sealed: false,
                 };
-                plain(out, Head::link(Kind::Hello), &hello);
+                match &mut guest.proof {
+                    None => plain(out, Kind::Hello, &hello),
+                    Some(proof) => proven(out, proof, &hello),
+                }
             }
             Side::Listener(side) => {
                 if let ListenerState::Refused { nonce, reason } = &mut side.state {
@@ -134,16 +162,21 @@ impl Link {
                     return;
                 }
                 match &side.state {
-                    ListenerState::Welcomed { hello, resume }
+                    ListenerState::Welcomed {
+                        hello,
+                        message: Some(message),
+                        ..
+                    } if !side.hail_due => {
+                        // What is stored goes under the key alone.
+                        let welcome = Welcome::of(hello, &Resume::default());
+                        let line = serde_json::to_vec(&welcome).unwrap_or_default();
+                        put(out, Kind::Welcome, &[&line, &b"\n"[..], message].concat());
+                    }
+                    ListenerState::Welcomed { hello, resume, .. }
                     | ListenerState::Established { hello, resume }
                         if !side.hail_due =>
                     {
-                        let welcome = Welcome {
-                            version: VERSION,
-                            answer: hello.nonce,
-                            resume: resume.clone(),
-                        };
-                        plain(out, Head::link(Kind::Welcome), &welcome);
+                        plain(out, Kind::Welcome, &Welcome::of(hello, resume));
                     }
                     ListenerState::Asked { .. } if !side.hail_due => return,
                     _ => {
@@ -151,7 +184,7 @@ impl Link {
                             versions: vec![VERSION],
                             nonce: side.nonce,
                         };
-                        plain(out, Head::link(Kind::Hail), &hail);
+                        plain(out, Kind::Hail, &hail);
                         side.hail_due = false;
                     }
                 }
@@ -253,13 +286,14 @@ impl Link {
 /// Where sealed frames go, and how much of them is wanted.
 struct Sealed<'a> {
     out: &'a mut Vec<u8>,
-    seal: u32,
+    seal: Seal,
     limit: usize,
+    scratch: Vec<u8>,
 }
 
 impl Sealed<'_> {
     fn put(&mut self, head: Head, parts: [&[u8]; 2]) {
-        frame::encode(self.out, self.seal, head, parts);
+        self.seal.encode(self.out, head, parts, &mut self.scratch);
     }
 
     fn has_room(&self) -> bool {
@@ -280,12 +314,40 @@ impl Repeat {
     }
 }
 
-/// Appends a handshake frame. One too large for a frame is not sent: its sender's limits
-/// (`CHANNELS_MOST`) make that impossible.
-fn plain<T: Serialize>(out: &mut Vec<u8>, head: Head, payload: &T) {
-    if let Ok(bytes) = serde_json::to_vec(payload)
-        && bytes.len() <= frame::PAYLOAD_MOST
-    {
-        frame::encode(out, frame::PLAIN_SEED, head, [&bytes, &[]]);
+/// A frame of the handshake. The payload is bounded by the limits of what goes into it; one that is
+/// too long all the same is left out.
+fn plain<T: Serialize>(out: &mut Vec<u8>, kind: Kind, payload: &T) {
+    if let Ok(bytes) = serde_json::to_vec(payload) {
+        put(out, kind, &bytes);
+    }
+}
+
+fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+    if payload.len() <= frame::PAYLOAD_MOST {
+        frame::encode(out, frame::PLAIN_SEED, Head::link(kind), [payload, &[]]);
+    }
+}
+
+/// HELLO with a proof: who listens on the carrier sees the ID and the nonces.
+fn proven(out: &mut Vec<u8>, proof: &mut GuestProof, hello: &Hello) {
+    let shown = Hello {
+        versions: hello.versions.clone(),
+        identity: Identity {
+            id: hello.identity.id.clone(),
+            ..Identity::default()
+        },
+        nonce: hello.nonce,
+        answer: hello.answer,
+        ..Hello::default()
+    };
+    let (Ok(line), Ok(told)) = (serde_json::to_vec(&shown), serde_json::to_vec(hello)) else {
+        return;
+    };
+    if hello.answer == 0 {
+        // Nobody has asked yet: this only makes a listener ask.
+        return put(out, Kind::Hello, &line);
+    }
+    if let Some(payload) = proof.hello(hello.nonce, &line, &told) {
+        put(out, Kind::Hello, payload);
     }
 }

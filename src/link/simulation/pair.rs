@@ -130,6 +130,10 @@ pub(super) struct Pair {
     stdin_received: Vec<u8>,
     stdin_ended: bool,
     peak: usize,
+    pub(super) key: Option<Key>,
+    pub(super) handshakes: usize,
+    /// All that was put on the carrier, where a test wants it.
+    pub(super) seen: Option<Vec<u8>>,
 }
 
 const SESSION: Channel = Channel(1);
@@ -173,7 +177,28 @@ impl Pair {
             stdin_received: Vec::new(),
             stdin_ended: false,
             peak: 0,
+            key: None,
+            handshakes: 0,
+            seen: None,
         }
+    }
+
+    /// Both ends have this key, and get new ones of it after so many frames.
+    pub(super) fn with_key(mut self, key: Key, renew: u64) -> Self {
+        let seed = self.bytes();
+        self.guest.require(key.clone(), seed);
+        let options = Options {
+            renew,
+            ..self.listener.options.clone()
+        };
+        self.listener = Link::listener(self.random.next(), options);
+        self.key = Some(key);
+        self
+    }
+
+    /// 32 random bytes.
+    pub(super) fn bytes(&mut self) -> [u8; 32] {
+        std::array::from_fn(|_| self.random.next() as u8)
     }
 
     fn chance(&mut self, many: u64) -> bool {
@@ -263,6 +288,16 @@ impl Pair {
         while let Some(event) = self.listener.poll_event() {
             match event {
                 Event::Hello(hello) => {
+                    self.handshakes += 1;
+                    assert_eq!(hello.sealed, self.key.is_some());
+                    let hello = match self.key.clone() {
+                        Some(key) => {
+                            let random = self.bytes();
+                            let told = self.listener.unseal(&key, random);
+                            told.expect("the guest has the key")
+                        }
+                        None => hello,
+                    };
                     let store = &mut self.store;
                     assert!(
                         store
@@ -387,6 +422,10 @@ impl Pair {
         self.listener
             .poll_transmit(self.now, &mut down, PERFECT.capacity);
         self.guest.handle_input(self.now, &down);
+        if let Some(seen) = &mut self.seen {
+            seen.extend_from_slice(&up);
+            seen.extend_from_slice(&down);
+        }
         guest_heard(&mut self.guest);
         up.len() + down.len()
     }
