@@ -54,6 +54,11 @@ id=$("$vmx" get "$config" guestinfo./common/id)
 session="guestinfo./sessions|$id"
 "$vmx" set "$config" "serial0.fileName=tcp://127.0.0.1:$port"
 
+# A secret that the machine and the appliance share: nobody else gets in, and what goes between them
+# is sealed.
+line=$("$vch" key new --state "$state" "$id")
+"$vmx" set "$config" "$(printf '%s' "$line" | sed 's/ = "/=/; s/"$//')"
+
 # The words of CMD. Nothing in them is run here: xargs only takes the quotes off.
 if [ -n "${CMD:-}" ]; then
     words=()
@@ -85,7 +90,9 @@ if [ "$carrier" = vmware ]; then
 else
     # What the guest would read from the backdoor, as the document that fw_cfg carries.
     "$vmx" show --json "$config" >"$run/guestinfo.json"
-    build/tether config --from "$run/guestinfo.json" >"$run/config.json"
+    # The key is in no document that a program prints.
+    build/tether config --from "$run/guestinfo.json" |
+        sed "1s|{|{ \"linkkey\": \"$("$vmx" get "$config" guestinfo./tether/linkkey)\",|" >"$run/config.json"
     $step 'running the virtual machine (virtio)' iso-build/virtio.sh \
         "$port" "$run/config.json" "$run/container.vmdk" "$run/console.log" || machine=$?
 fi

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         port: options.port,
         state,
         lost_after: std::time::Duration::from_secs(options.lost_after),
+        allow_plain: options.allow_plain,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

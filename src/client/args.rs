@@ -50,6 +50,9 @@ pub enum Command {
     Stop(Stop),
     /// Forget containers and delete what is kept of them.
     Rm(Rm),
+    /// Make, take, forget or list link keys: only a VM with its key is let in, and what it says is secret.
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 /// Options of `vch listen`.
@@ -66,6 +69,32 @@ pub struct Listen {
     /// else it counts as lost. One that comes back is taken up again.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::listener::LOST_AFTER.as_secs())]
     pub lost_after: u64,
+    /// Let VMs in that have no link key, where none is known of them: their output is neither secret nor
+    /// proven to be theirs. A VM whose key is known is never let in without it.
+    #[arg(long)]
+    pub allow_plain: bool,
+}
+
+/// What to do with link keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key for a VM and print its line for the .vmx file.
+    New {
+        /// Container ID, in full.
+        id: String,
+    },
+    /// Take a key from stdin: base64, or the line of the .vmx file.
+    Add {
+        /// Container ID, in full.
+        id: String,
+    },
+    /// Forget a VM's key.
+    Rm {
+        /// Container ID, in full.
+        id: String,
+    },
+    /// List the IDs whose keys are known.
+    Ls,
 }
 
 /// Options of `vch ps`.

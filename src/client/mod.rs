@@ -4,6 +4,7 @@ pub mod args;
 mod attach;
 mod demux;
 mod http;
+mod key;
 mod logs;
 mod ps;
 mod terminal;
@@ -89,6 +90,12 @@ pub fn run(state: &Path, command: Command) -> u8 {
         eprintln!("vch: {error}");
         return STATUS_FAILED;
     }
+    if let Command::Key(command) = command {
+        return key::run(state, command).unwrap_or_else(|error| {
+            eprintln!("vch: {error}");
+            STATUS_FAILED
+        });
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -116,8 +123,8 @@ pub fn run(state: &Path, command: Command) -> u8 {
 
 async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
     match command {
-        Command::Listen(_) => Err(ClientError::Setup(
-            "listen is no client's command".to_owned(),
+        Command::Listen(_) | Command::Key(_) => Err(ClientError::Setup(
+            "this command asks no listener".to_owned(),
         )),
         Command::Ps(options) => ps::ps(api, &options).await.map(|()| 0),
         Command::Logs(options) => logs::logs(api, &options).await,

@@ -130,6 +130,10 @@ pub(crate) const LAYERID: Leaf = Leaf::new("layerid", &["layerid"]);
 pub(crate) const IMAGEID: Leaf = Leaf::new("imageid", &["imageid"]);
 pub(crate) const DEBUG: Leaf = Leaf::new("debug", &["diagnostics", "debug"]);
 pub(crate) const KEY: Leaf = Leaf::new("key", &["key"]).hidden();
+/// Ours: the key that the link's two ends share.
+pub(crate) const LINK_KEY: Leaf = Leaf::new("linkkey", &["tether", "linkkey"]).hidden();
+/// What an error says should have stood there.
+pub(crate) const LINK_KEY_EXPECTED: &str = "32 bytes in base64, as `vch key new` prints them";
 /// Ours: the whole of [`LinkConfig`](super::model::LinkConfig) behind one key, one read.
 pub(crate) const LINK: Leaf = Leaf::new("link", &["tether", "link"]);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);

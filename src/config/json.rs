@@ -218,6 +218,9 @@ fn container(document: &Object<String, Value>, problems: &mut Vec<Problem>) -> C
         key: fields
             .meaning(&field::KEY, "base64", Secret::from_base64)
             .unwrap_or_default(),
+        link_key: fields
+            .meaning(&field::LINK_KEY, field::LINK_KEY_EXPECTED, Secret::link_key)
+            .unwrap_or_default(),
         link: link(&mut fields),
         ..ContainerVm::default()
     };

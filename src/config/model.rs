@@ -47,6 +47,9 @@ pub struct ContainerVm {
     /// written into one.
     #[serde(skip_serializing)]
     pub key: Secret,
+    /// The key that the link's two ends share: 32 bytes, or none. Never written into a document.
+    #[serde(skip_serializing, rename = "linkkey")]
+    pub link_key: Secret,
     /// Sessions by ID. The one whose ID is the container's own is the primary session: its end
     /// is the end of the VM.
     pub sessions: BTreeMap<String, Session>,
@@ -316,6 +319,14 @@ impl Secret {
         use base64::Engine as _;
         let bytes = base64::engine::general_purpose::STANDARD.decode(text);
         bytes.ok().map(Self)
+    }
+
+    /// A link key from its text form: 32 bytes in base64, or nothing at all, which is what a guest
+    /// leaves in guestinfo while its container runs.
+    pub fn link_key(text: &str) -> Option<Self> {
+        const BYTES: usize = 32;
+        let secret = Self::from_base64(text.trim())?;
+        (secret.is_empty() || secret.0.len() == BYTES).then_some(secret)
     }
 
     /// True when there is nothing to hide.

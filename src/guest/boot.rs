@@ -11,8 +11,9 @@ use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
 use super::{console, early_mounts, last_words, modules, stop, tree};
+use crate::config::guestinfo;
 use crate::config::model::ContainerVm;
-use crate::link::Control;
+use crate::link::{Control, Key};
 use crate::plan::{gaps, mounts};
 use crate::sys::inside::Inside;
 use crate::sys::{power, random, signals};
@@ -26,6 +27,15 @@ enum BootError {
     /// Its configuration.
     #[error("configuration: {0}")]
     Config(#[from] SourceError),
+    /// The link key cannot be kept from the container.
+    #[error(
+        "the link key stays readable for the container, as the host would not take it out of {0}; \
+         allow the guest to set guestinfo (isolation.tools.setInfo.disable), or use no link key"
+    )]
+    Key(String),
+    /// There is no randomness to prove anything with.
+    #[error("random numbers: {0}")]
+    Random(std::io::Error),
     /// Its disk is not there.
     #[error("root disk: {0}")]
     Disk(#[from] DiskError),
@@ -80,9 +90,10 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     machine.host = host;
     let vm = read?;
     console::set_level(vm.debug);
+    steps.take("link", || connect(machine, &vm))?;
     steps
-        .take("link", || connect(machine, &vm))
-        .map_err(BootError::Loop)?;
+        .take("link key", || hide_key(machine, &vm))
+        .map_err(BootError::Key)?;
     tell_gaps(machine, &vm);
     let disk = steps.take("root disk", || {
         disk::find(machine, disk::ROOT_LABEL, disk::LIMIT)
@@ -103,7 +114,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
 }
 
 /// The link is up before the disk: what goes wrong from here on reaches the listener.
-fn connect(machine: &mut Machine, vm: &ContainerVm) -> std::io::Result<()> {
+fn connect(machine: &mut Machine, vm: &ContainerVm) -> Result<(), BootError> {
     let carrier = match Carrier::find() {
         Ok(carrier) => {
             log::info!("the link goes over {}", carrier.name());
@@ -116,7 +127,23 @@ fn connect(machine: &mut Machine, vm: &ContainerVm) -> std::io::Result<()> {
         }
     };
     let random = [random::different_each_boot(), random::different_each_boot()];
-    machine.connect(vm, random, carrier)
+    let proof = match Key::new(&vm.link_key.0) {
+        Some(key) => Some((key, random::secret().map_err(BootError::Random)?)),
+        None => None,
+    };
+    machine
+        .connect(vm, random, proof, carrier)
+        .map_err(BootError::Loop)
+}
+
+/// Before the first process of the container.
+fn hide_key(machine: &mut Machine, vm: &ContainerVm) -> Result<(), String> {
+    if vm.link_key.is_empty() {
+        return Ok(());
+    }
+    machine
+        .host
+        .hide(guestinfo::link_keys(vm.generation), &vm.link_key)
 }
 
 fn tell_gaps(machine: &mut Machine, vm: &ContainerVm) {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::backdoor::rpci::Rpc;
 use crate::config::guestinfo::{Keys, KeysError, StateKeys, Subject};
-use crate::config::model::Generation;
+use crate::config::model::{Generation, Secret};
 use crate::sys::port::Hardware;
 
 /// The host, if there is one that listens.
@@ -15,6 +15,9 @@ pub struct Host {
     keys: Option<StateKeys>,
     /// The stage that was told last.
     stage: String,
+    /// The link key, and the names that it was taken away from.
+    key: Secret,
+    hidden: Vec<String>,
 }
 
 impl Host {
@@ -24,7 +27,7 @@ impl Host {
         Self {
             rpc: Some(Rpc::new(port)),
             keys: StateKeys::of(Generation::V04),
-            stage: String::new(),
+            ..Self::default()
         }
     }
 
@@ -62,6 +65,36 @@ impl Host {
         }
         text.clone_into(&mut self.stage);
         self.set(Some(keys.stage(text)));
+    }
+
+    /// Takes the link key away from under these names: whatever runs on this machine can ask the host
+    /// for it. It is kept for [`Host::give_back`].
+    ///
+    /// # Errors
+    /// The name that still has it, and why.
+    pub fn hide(&mut self, names: Vec<String>, key: &Secret) -> Result<(), String> {
+        let Some(rpc) = &mut self.rpc else {
+            return Ok(());
+        };
+        for name in names {
+            let there = rpc.info_get(&name).map_err(|e| format!("{name}: {e}"))?;
+            if there.is_some_and(|value| !value.is_empty()) {
+                rpc.info_set(&name, b"")
+                    .map_err(|e| format!("{name}: {e}"))?;
+                self.hidden.push(name);
+            }
+        }
+        self.key = key.clone();
+        Ok(())
+    }
+
+    /// Puts the link key back for the next boot. Nothing of the container's may run any more.
+    pub fn give_back(&mut self) {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(&self.key.0);
+        for name in std::mem::take(&mut self.hidden) {
+            self.set(Some((name, text.clone())));
+        }
     }
 
     /// A line for the host's own log of this machine.

@@ -10,7 +10,7 @@ use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
 use super::session::{Desk, Patience, Place, Role, Session};
 use crate::config::model::{ContainerVm, LinkConfig};
-use crate::link::{Channel, ExitRecord, Identity, Link, Options, Unacknowledged};
+use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
 use crate::plan::stop;
 use crate::sys::reap;
 use crate::sys::signals::Signals;
@@ -103,6 +103,7 @@ impl Machine {
         &mut self,
         vm: &ContainerVm,
         random: [u64; 2],
+        proof: Option<(Key, [u8; 32])>,
         carrier: Option<Carrier>,
     ) -> io::Result<()> {
         let [epoch, nonce] = random;
@@ -122,6 +123,9 @@ impl Machine {
         }
         self.timing = vm.link.clone();
         self.link = Link::guest(identity, nonce, options);
+        if let Some((key, seed)) = proof {
+            self.link.require(key, seed);
+        }
         self.sessions = sessions(vm);
         self.announce();
         if let Some(carrier) = &carrier {

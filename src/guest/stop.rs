@@ -161,6 +161,10 @@ fn empty_the_console(machine: &mut Machine) {
 
 /// Off; where the machine will not, whatever ends it.
 fn power_off(machine: &mut Machine) -> ! {
+    // Only now, when nobody is left who could read it.
+    if machine.is_childless() {
+        machine.host.give_back();
+    }
     for how in [Ending::Off, Ending::Reboot] {
         if let Err(error) = power::end(how) {
             log::error!("the kernel refuses to end the machine ({how:?}): {error}");

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use super::Stream;
 use super::endpoint::{Link, ListenerState, Proof, Repeat, Side};
 use super::handshake::{Resume, Welcome, next_nonce, seed};
 use super::messages::{Inbox, Outbox};
 use super::receive::ReceiveStream;
 use super::seal::Seal;
 use super::send::SendStream;
-use super::{Hello, Key, Stream, noise};
 
 impl Link {
     /// What the guest of the last [`Event::Hello`](super::Event::Hello) says under its link key, to be
     /// called when that hello is `sealed`. `random` is 32 random bytes for this call alone.
     /// None: it has another key, or none. Until this is called it cannot be accepted.
     #[cfg(feature = "appliance")]
-    pub fn unseal(&mut self, key: &Key, random: [u8; 32]) -> Option<Hello> {
+    pub fn unseal(&mut self, key: &super::Key, random: [u8; 32]) -> Option<super::Hello> {
         let Side::Listener(side) = &mut self.side else {
             return None;
         };
@@ -25,9 +25,9 @@ impl Link {
         let Some(Proof::Given { prologue, message }) = proof else {
             return None;
         };
-        let secrets = noise::Secrets { key, random };
-        let (pending, told) = noise::respond(&secrets, prologue, message)?;
-        let mut told: Hello = serde_json::from_slice(&told).ok()?;
+        let secrets = super::noise::Secrets { key, random };
+        let (pending, told) = super::noise::respond(&secrets, prologue, message)?;
+        let mut told: super::Hello = serde_json::from_slice(&told).ok()?;
         if told.nonce != hello.nonce || told.identity.id != hello.identity.id {
             return None;
         }

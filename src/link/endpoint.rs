@@ -102,6 +102,7 @@ pub(super) enum ListenerState {
 
 /// What a guest's HELLO says under a link key.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "appliance"), expect(dead_code))] // a guest reads no HELLO
 pub(super) enum Proof {
     /// As it came.
     Given {

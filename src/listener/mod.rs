@@ -13,6 +13,7 @@ pub mod api;
 mod clock;
 pub mod container;
 pub mod detach;
+pub mod keys;
 mod lines;
 mod log_stream;
 mod registry;
@@ -31,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::accept::PortError;
 use self::clock::Monotonic;
+use self::keys::Keys;
 use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
 use self::vm::Shared;
@@ -47,6 +49,8 @@ pub struct Config {
     pub state: PathBuf,
     /// A VM without link is given up after this.
     pub lost_after: Duration,
+    /// VMs without a link key are let in, where none is known of them.
+    pub allow_plain: bool,
 }
 
 /// Why the listener cannot start.
@@ -97,6 +101,8 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
         registry,
         clock: Monotonic::start(),
         lost_after: config.lost_after,
+        keys: Keys::of(&config.state),
+        allow_plain: config.allow_plain,
     });
     for container in shared.registry.all() {
         shared.expect_back(&container, container.absence());

@@ -59,6 +59,12 @@ pub enum RegistryError {
     Open(#[from] OpenError),
 }
 
+impl RegistryError {
+    pub(super) fn bad_id(id: &str) -> Self {
+        Self::BadId(id.chars().take(ID_BYTES_MOST).collect())
+    }
+}
+
 impl Registry {
     /// Reads all containers below this folder, which is made if needed. One that cannot be read is
     /// told in the log and left alone.
@@ -103,9 +109,7 @@ impl Registry {
     /// The ID is no file name, or the folder cannot be made.
     pub fn take_in(&self, id: &str) -> Result<Arc<Container>, RegistryError> {
         if !is_id(id) {
-            return Err(RegistryError::BadId(
-                id.chars().take(ID_BYTES_MOST).collect(),
-            ));
+            return Err(RegistryError::bad_id(id));
         }
         let mut containers = self
             .containers
@@ -184,7 +188,7 @@ impl Registry {
     }
 }
 
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     text.len() <= ID_BYTES_MOST
         && text.bytes().all(good)

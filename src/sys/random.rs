@@ -29,6 +29,18 @@ pub fn different_each_boot() -> u64 {
         })
 }
 
+/// Random bytes that nobody else has. Waits until the kernel has gathered enough randomness, a second
+/// at most where it makes its own (Linux 5.4 and up).
+///
+/// # Errors
+/// What the system call says.
+pub fn secret() -> std::io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    // Requests of up to 256 bytes are never cut short, says getrandom(2).
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,7 +1,8 @@
 //! The guest's keys, kept where VMware keeps them: in the .vmx file.
 //!
 //! What the guest sets is on disk soon ([`SAVE_DELAY`]) and at the latest when the virtual machine
-//! ends; what it sets to nothing is taken out. What somebody else puts into the file meanwhile (`vmx set`) the guest reads from then on,
+//! ends; what it sets to nothing is taken out. The link key is the exception: what the guest makes of
+//! it lasts as long as the machine is on, and the file keeps what the appliance wrote. What somebody else puts into the file meanwhile (`vmx set`) the guest reads from then on,
 //! and it is not overwritten: a save changes the keys that the guest has set and nothing else.
 
 use std::cell::RefCell;
@@ -13,6 +14,8 @@ use super::file::{NameError, VmxFile};
 use super::log::{Log, LogError};
 use super::on_disk::{self, DiskError, Stamp};
 use crate::backdoor::host::Store;
+use crate::config::guestinfo::link_keys;
+use crate::config::model::Generation;
 
 /// What a guest sets is saved at most this much later: a burst of keys is one write.
 pub const SAVE_DELAY: Duration = Duration::from_millis(200);
@@ -32,6 +35,8 @@ pub struct VmxStore {
     log: Log,
     held: RefCell<Held>,
     changes: BTreeMap<String, Vec<u8>>,
+    /// The link key as the guest has left it, by the name in small letters.
+    passing: BTreeMap<String, Vec<u8>>,
     save_at: Option<Instant>,
 }
 
@@ -70,6 +75,7 @@ impl VmxStore {
             log,
             held: RefCell::new(Held { file, stamp }),
             changes: BTreeMap::new(),
+            passing: BTreeMap::new(),
             save_at: None,
         })
     }
@@ -131,8 +137,18 @@ fn change(file: &mut VmxFile, key: &str, value: &[u8]) -> Result<bool, NameError
     }
 }
 
+fn is_link_key(key: &str) -> bool {
+    [Generation::V04, Generation::V1x]
+        .into_iter()
+        .flat_map(link_keys)
+        .any(|name| name.eq_ignore_ascii_case(key))
+}
+
 impl Store for VmxStore {
     fn get(&self, key: &str) -> Option<Vec<u8>> {
+        if let Some(value) = self.passing.get(&key.to_ascii_lowercase()) {
+            return (!value.is_empty()).then(|| value.clone());
+        }
         self.refresh();
         self.held.borrow().file.get(key).map(<[u8]>::to_vec)
     }
@@ -143,6 +159,11 @@ impl Store for VmxStore {
         let says_true = |value: &[u8]| value.eq_ignore_ascii_case(b"true") || value == b"1";
         if held.file.get(DISABLE_KEY).is_some_and(says_true) {
             return Err(String::from("Permission denied"));
+        }
+        if is_link_key(key) {
+            self.passing
+                .insert(key.to_ascii_lowercase(), value.to_vec());
+            return Ok(());
         }
         let limit = held
             .file
@@ -181,6 +202,22 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let store = VmxStore::open(&path).unwrap();
         (folder, path, store)
+    }
+
+    #[test]
+    fn the_link_key_is_gone_for_the_guest_and_stays_in_the_file() {
+        let text = "guestinfo./tether/linkkey = \"c2VjcmV0\"\n";
+        let (_folder, path, mut store) = store(text);
+        let key = "guestinfo./tether/linkkey";
+        assert_eq!(store.get(key), Some(b"c2VjcmV0".to_vec()));
+        store.set("GUESTINFO./tether/linkkey", b"").unwrap();
+        assert_eq!(store.get(key), None);
+        store.set("guestinfo..x", b"2").unwrap();
+        store.save().unwrap();
+        let saved = std::fs::read_to_string(&path).unwrap();
+        assert!(saved.starts_with(text), "{saved}");
+        store.set(key, b"c2VjcmV0").unwrap();
+        assert_eq!(store.get(key), Some(b"c2VjcmV0".to_vec()));
     }
 
     #[test]

@@ -72,7 +72,7 @@ machine_folder() { # NAME ISO: a fresh folder with the blog's machine in it
 }
 
 listen() { # FOLDER: a listener with its state there
-    "$vch" listen --port "127.0.0.1:$port" --state "$1/state" >"$1/listener.log" 2>&1 </dev/null &
+    "$vch" listen --allow-plain --port "127.0.0.1:$port" --state "$1/state" >"$1/listener.log" 2>&1 </dev/null &
     listener=$!
     started+=("$listener")
     until [ -S "$1/state/vch.sock" ]; do

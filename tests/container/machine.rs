@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The container's ID in the example .vmx.
+/// Where a machine's link key stands.
+pub const LINK_KEY: &str = "guestinfo./tether/linkkey";
 pub const ID: &str = "2cf7f483bf6e7f32daa53f51ca388d5fb153f78d3a74d313318099086638ad58";
 
 /// A machine that has not ended by then never will: emulated, on a machine busy with others.
@@ -24,6 +26,8 @@ pub struct Machine {
     folder: TempDir,
     port: u16,
     listener: Option<Child>,
+    /// More options of its listener.
+    options: Vec<&'static str>,
     vmx: Option<Child>,
 }
 
@@ -78,6 +82,7 @@ impl Machine {
             folder: tempfile::tempdir().expect("a folder"),
             port: free_port(),
             listener: None,
+            options: Vec::new(),
             vmx: None,
         };
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/blog.vmx");
@@ -94,7 +99,26 @@ impl Machine {
             machine.set(&format!("{session}/Args"), &(words.len() - 1).to_string());
             machine.set(&format!("{session}/Args~"), &words.join("|"));
         }
+        let line = machine.vch(&["key", "new", ID]);
+        assert!(line.status.success(), "{line:?}");
+        let line = String::from_utf8(line.stdout).expect("a line");
+        let key = line.split('"').nth(1).expect("a key in quotes");
+        machine.set(LINK_KEY, key);
         machine
+    }
+
+    /// The same without a link key, neither in the machine nor at the listener, which allows it.
+    pub fn plain(words: &[&str]) -> Self {
+        let mut machine = Self::new(words);
+        machine.set(LINK_KEY, "");
+        assert!(machine.vch(&["key", "rm", ID]).status.success());
+        machine.allow_plain();
+        machine
+    }
+
+    /// Its listener lets machines in that have no key, where none is known of them.
+    pub fn allow_plain(&mut self) {
+        self.options.push("--allow-plain");
     }
 
     /// A file of the machine's folder.
@@ -176,6 +200,7 @@ impl Machine {
                 "--state",
             ])
             .arg(self.path("state"))
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -295,7 +320,8 @@ impl Machine {
         format!("{}{}", self.console(), self.all_written())
     }
 
-    fn text(&self, name: &str) -> String {
+    /// What a file of the machine's folder holds.
+    pub fn text(&self, name: &str) -> String {
         let mut bytes = Vec::new();
         if let Ok(mut file) = fs::File::open(self.path(name)) {
             file.read_to_end(&mut bytes).expect(name);

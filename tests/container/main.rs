@@ -4,6 +4,7 @@
 //!
 //! A machine takes about ten seconds, so these are behind the feature `vm-tests`.
 
+mod keys;
 mod link;
 mod machine;
 mod noise;

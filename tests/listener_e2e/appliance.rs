@@ -49,7 +49,7 @@ impl Appliance {
     pub fn run(&mut self) {
         let mut daemon = self
             .command("listen")
-            .args(["--port", &self.port.to_string()])
+            .args(["--allow-plain", "--port", &self.port.to_string()])
             .args(&self.options)
             .env("VCH_LOG", "warn")
             .stdout(Stdio::piped())

@@ -144,6 +144,7 @@ fn container(reader: &mut Reader<'_>, found: Found, extent: Extent) -> Container
     } else {
         vm.name = reader.string(Entry::Top, &field::NAME);
     }
+    vm.link_key = reader.link_key();
     if whole {
         vm.layerid = reader.string(Entry::Top, &field::LAYERID);
         vm.key = Secret(reader.bytes(Entry::Top, &field::KEY));

@@ -175,6 +175,9 @@ impl Writer {
         if !vm.key.is_empty() {
             self.text(top, &field::KEY, &STANDARD.encode(&vm.key.0));
         }
+        if !vm.link_key.is_empty() {
+            self.text(top, &field::LINK_KEY, &STANDARD.encode(&vm.link_key.0));
+        }
         if vm.link != LinkConfig::default() {
             self.text(top, &field::LINK, &link::text(&vm.link));
         }

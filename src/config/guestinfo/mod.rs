@@ -24,7 +24,7 @@
 //!
 //! # What is read when
 //! Each read costs the guest five backdoor instructions. [`decode`] reads what PID 1 uses, in
-//! the generation that it finds: 17 keys for the hello-world of 0.4, 27 for that of 1.x.
+//! the generation that it finds: 18 keys for the hello-world of 0.4, 29 for that of 1.x.
 //! [`decode_whole`] reads what the model holds (the image's IDs, the original's private key), for
 //! tools that have the whole map at hand.
 
@@ -39,9 +39,26 @@ mod state;
 
 use std::collections::BTreeMap;
 
+use super::field::{self, Entry};
+use super::model::Generation;
+
 pub use decode::{decode, decode_whole};
 pub use encode::{EncodeError, encode};
 pub use state::{KeyValue, StateKeys, Subject};
+
+/// Where a link key may stand in a generation's guestinfo, by full name.
+fn link_key_names(names: keys::Names) -> Vec<String> {
+    let name = |names: keys::Names| names.leaf(Entry::Top, &field::LINK_KEY);
+    let mut all = vec![name(names), name(keys::Names::V04)];
+    all.dedup();
+    all
+}
+
+/// Where the link key of a machine with this configuration may stand, by full name; nowhere, when
+/// it was no guestinfo.
+pub fn link_keys(generation: Generation) -> Vec<String> {
+    keys::Names::of(generation).map_or_else(Vec::new, link_key_names)
+}
 
 /// Prefix of every key that a guest can read.
 pub const PREFIX: &str = "guestinfo.";

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::keys::{self, Names};
 use super::{Keys, address, slice};
 use crate::config::error::{Problem, Shown};
-use crate::config::field::{Entry, Leaf, Map};
-use crate::config::model::IpNet;
+use crate::config::field::{self, Entry, Leaf, Map};
+use crate::config::model::{IpNet, Secret};
 use crate::config::validate::ADDRESSES;
 
 /// Reader of the fields of one generation.
@@ -126,6 +126,20 @@ impl<'k> Reader<'k> {
     pub(super) fn bytes(&mut self, at: Entry<'_>, leaf: &Leaf) -> Vec<u8> {
         self.parsed(at, leaf, "base64", |text| STANDARD.decode(text).ok())
             .unwrap_or_default()
+    }
+
+    /// The link's key, under the generation's root or, as any generation may have it, the blog's.
+    pub(super) fn link_key(&mut self) -> Secret {
+        for name in super::link_key_names(self.names) {
+            let Some(text) = self.fetch(&name, true) else {
+                continue;
+            };
+            match Secret::link_key(&text) {
+                Some(key) => return key,
+                None => self.malformed(&name, true, &text, field::LINK_KEY_EXPECTED),
+            }
+        }
+        Secret::default()
     }
 
     /// The keys of a map, each once, in the order of the list.

@@ -104,7 +104,7 @@ impl Bench {
         };
         let carrier = Carrier::new(theirs.into(), "a socket".into(), Pace::Virtio);
         machine
-            .connect(&vm, [7, 8], carried.then_some(carrier))
+            .connect(&vm, [7, 8], None, carried.then_some(carrier))
             .expect("a socket can be watched");
         Self {
             machine,

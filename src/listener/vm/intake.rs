@@ -6,6 +6,7 @@ use super::Task;
 use crate::link::{Channel, Control, Event, Hello, Stream};
 use crate::listener::clock::now_ns;
 use crate::listener::container::VmError;
+use crate::listener::keys::{self, Admission, KeyError, NotAdmitted};
 use crate::listener::store::{Batch, LogError, SessionMark};
 
 /// What a read brought, on its way into the store.
@@ -34,7 +35,7 @@ impl Task {
                 Event::Hello(hello) => {
                     // What came before belongs to the boot before.
                     self.store(&mut brought);
-                    self.hello(&hello);
+                    self.hello(hello);
                 }
                 Event::Established { .. } => {
                     if let Some(container) = &self.container {
@@ -86,9 +87,16 @@ impl Task {
         *batch = brought.batch;
     }
 
-    fn hello(&mut self, hello: &Hello) {
+    fn hello(&mut self, hello: Hello) {
         // Never acknowledged: the guest sends it again.
         self.unstored = None;
+        let hello = match self.admit(hello) {
+            Ok(hello) => hello,
+            Err(error) => {
+                tracing::warn!(peer = %self.connection.peer, %error, "VM refused");
+                return self.link.refuse(&error.to_string());
+            }
+        };
         let identity = &hello.identity;
         let (peer, registry) = (self.connection.peer, &self.shared.registry);
         let container = match registry.take_in(&identity.id) {
@@ -101,7 +109,7 @@ impl Task {
         if let Some(other) = self.container.take_if(|c| !Arc::ptr_eq(c, &container)) {
             other.disconnected(&self.connection, now_ns());
         }
-        match container.hello(hello, &self.connection, now_ns()) {
+        match container.hello(&hello, &self.connection, now_ns()) {
             Ok(resume) => {
                 let (id, name, epoch) = (&identity.id, &identity.name, identity.epoch);
                 let resumed = !resume.is_empty();
@@ -112,6 +120,25 @@ impl Task {
             Err(error) => {
                 tracing::warn!(id = identity.id, %peer, %error, "VM refused");
                 self.link.refuse(&error.to_string());
+            }
+        }
+    }
+
+    /// Who has not the right key leaves no trace but a line in the log.
+    fn admit(&mut self, hello: Hello) -> Result<Hello, NotAdmitted> {
+        match self
+            .shared
+            .keys
+            .admission(&hello, self.shared.allow_plain)?
+        {
+            Admission::Plain => Ok(hello),
+            Admission::Proven(key) => {
+                let random = keys::random().map_err(|source| KeyError::Io {
+                    path: "getrandom".into(),
+                    source,
+                })?;
+                let told = self.link.unseal(&key, random);
+                told.ok_or(NotAdmitted::OtherKey(hello.identity.id))
             }
         }
     }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::intake::Brought;
 use super::clock::{Monotonic, now_ns};
 use super::container::{Absence, Connection, Container};
+use super::keys::Keys;
 use super::registry::Registry;
 use super::store::Batch;
 use crate::link::{Link, Options};
@@ -61,6 +62,10 @@ pub struct Shared {
     pub clock: Monotonic,
     /// A VM without link is given up after this.
     pub lost_after: Duration,
+    /// The VMs' link keys.
+    pub keys: Keys,
+    /// VMs without a link key are let in, where none is known of them.
+    pub allow_plain: bool,
 }
 
 impl Shared {
