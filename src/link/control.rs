@@ -77,6 +77,7 @@ pub enum Control {
         reason: String,
     },
     /// Listener: the terminal's size.
+    #[cfg_attr(not(feature = "appliance"), serde(skip_serializing))]
     Resize {
         /// Session.
         channel: Channel,
@@ -86,6 +87,7 @@ pub enum Control {
         columns: u16,
     },
     /// Listener: send a signal to the session's process.
+    #[cfg_attr(not(feature = "appliance"), serde(skip_serializing))]
     Signal {
         /// Session.
         channel: Channel,
@@ -93,6 +95,7 @@ pub enum Control {
         signal: String,
     },
     /// Listener: stop all sessions, then the VM.
+    #[cfg_attr(not(feature = "appliance"), serde(skip_serializing))]
     Stop {
         /// Seconds between the stop signal and SIGKILL.
         grace_s: u32,

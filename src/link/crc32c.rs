@@ -1,36 +1,30 @@
 //! CRC-32C (Castagnoli), reflected polynomial 0x82F63B78, eight bytes a step from tables made at
-//! compile time: no processor feature is needed, and none is asked for.
+//! their first use (8 KB that the guest's binary does not carry): no processor feature is needed, and
+//! none is asked for.
+
+use std::sync::LazyLock;
 
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 
-static TABLES: [[u32; 256]; 8] = tables();
+static TABLES: LazyLock<[[u32; 256]; 8]> = LazyLock::new(tables);
 
-const fn tables() -> [[u32; 256]; 8] {
+/// Table 0 is the checksum of each byte, table n that of each byte with n zeroes after it.
+fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0u32; 256]; 8];
-    let mut byte = 0;
-    while byte < 256 {
+    for byte in 0..256 {
         let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ POLYNOMIAL
-            } else {
-                crc >> 1
-            };
-            bit += 1;
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
         }
-        tables[0][byte] = crc;
-        byte += 1;
+        for table in &mut tables {
+            table[byte] = crc;
+        }
     }
-    let mut byte = 0;
-    while byte < 256 {
-        let mut table = 1;
-        while table < 8 {
+    for byte in 0..256 {
+        for table in 1..8 {
             let before = tables[table - 1][byte];
             tables[table][byte] = (before >> 8) ^ tables[0][(before & 0xff) as usize];
-            table += 1;
         }
-        byte += 1;
     }
     tables
 }
@@ -44,7 +38,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 /// the bytes against whoever does not know it (by accident, not by attack: see `frame`).
 pub fn append(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
-    let [t0, t1, t2, t3, t4, t5, t6, t7] = &TABLES;
+    let [t0, t1, t2, t3, t4, t5, t6, t7] = &*TABLES;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         // Eight lookups written out: a size-optimised build leaves a loop a loop, at several times
@@ -61,7 +55,7 @@ pub fn append(crc: u32, bytes: &[u8]) -> u32 {
             ^ t0[usize::from(b7)];
     }
     for byte in rest {
-        crc = (crc >> 8) ^ TABLES[0][usize::from(crc as u8 ^ byte)];
+        crc = (crc >> 8) ^ t0[usize::from(crc as u8 ^ byte)];
     }
     !crc
 }

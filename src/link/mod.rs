@@ -23,6 +23,12 @@
 //!    frames sealed with crc(G, L)  ◀──▶             the first of them establishes the link
 //! ```
 //!
+//! With a link key ([`Link::require`], [`Link::unseal`]) HELLO and WELCOME are a JSON line that anyone
+//! may read and, after a newline, a message of Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s: the line of HELLO
+//! (versions, ID, both nonces) is the prologue, what is in the messages are the whole HELLO and WELCOME.
+//! All frames past them are of kind `Sealed`; each has its own number, which is the cipher's nonce and
+//! must be above those before.
+//!
 //! The epoch is random per boot: the same one resumes, another one starts afresh. HAIL may come at
 //! any time (the listener restarted, the connection was replaced): the guest answers, and keeps the
 //! old seal until a WELCOME echoes its new nonce.

@@ -2,7 +2,10 @@
 //! that comes out of it. The words are the Noise specification's (revision 34); the arithmetic is the
 //! crate snow's.
 
-use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::params::{
+    BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifier, HandshakeModifierList,
+    HandshakePattern, HashChoice, NoiseParams,
+};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher as CipherType, Dh, Hash, Random};
 use snow::{Builder, Error, HandshakeState, StatelessTransportState};
@@ -168,9 +171,26 @@ impl Cipher {
     }
 }
 
+/// What [`PATTERN`] says, without the parser of all that it could say.
+fn params() -> NoiseParams {
+    NoiseParams::new(
+        PATTERN.into(),
+        BaseChoice::Noise,
+        HandshakeChoice {
+            pattern: HandshakePattern::NN,
+            modifiers: HandshakeModifierList {
+                list: vec![HandshakeModifier::Psk(0)],
+            },
+        },
+        DHChoice::Curve25519,
+        CipherChoice::ChaChaPoly,
+        HashChoice::Blake2s,
+    )
+}
+
 fn builder<'a>(secrets: &Secrets<'a>, prologue: &'a [u8]) -> Option<Builder<'a>> {
     let resolver = Injected(DefaultResolver, secrets.random);
-    Builder::with_resolver(PATTERN.parse().ok()?, Box::new(resolver))
+    Builder::with_resolver(params(), Box::new(resolver))
         .psk(0, &secrets.key.0)
         .and_then(|builder| builder.prologue(prologue))
         .ok()
@@ -259,6 +279,12 @@ mod tests {
         let (ours, second) = listener.answer(b"welcome").expect("a message");
         assert_eq!(guest.read(&second).as_deref(), Some(&b"welcome"[..]));
         (guest.finish().expect("finished"), ours)
+    }
+
+    #[test]
+    fn the_parameters_are_what_the_pattern_says() {
+        let parsed: NoiseParams = PATTERN.parse().expect("a pattern");
+        assert_eq!(params(), parsed);
     }
 
     #[test]
