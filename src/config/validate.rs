@@ -281,7 +281,7 @@ impl Check {
 
     /// The kernel takes these texts up to their first zero byte.
     fn no_nul(&mut self, at: Entry<'_>, leaf: &Leaf, value: &str) {
-        if value.contains('\0') {
+        if value.as_bytes().contains(&0) {
             self.malformed(at, leaf, value, "text without a zero byte");
         }
     }

@@ -106,7 +106,7 @@ fn environment(session: &Session, around: Surroundings<'_>) -> Vec<String> {
     for entry in &session.env {
         let name = name_of(entry);
         // As docker: a bare name has no value to pass on.
-        if name.is_empty() || !entry.contains('=') {
+        if name.is_empty() || !entry.as_bytes().contains(&b'=') {
             continue;
         }
         match list.iter_mut().find(|known| name_of(known) == name) {
@@ -131,7 +131,7 @@ fn search_path(environment: &[String]) -> &str {
 /// A path with a slash stands for itself (relative: below the working directory); a bare name is
 /// looked for along the search path, whose empty parts are the working directory.
 fn candidates(path: &str, search: &str) -> Vec<String> {
-    if path.contains('/') {
+    if path.as_bytes().contains(&b'/') {
         return vec![path.to_owned()];
     }
     search

@@ -33,7 +33,7 @@ pub fn ended(end: End, oom: bool, time_ms: u64) -> ExitRecord {
 /// The record of a process that never ran. `program` is what the configuration calls it, `tried`
 /// the path that the error is about.
 pub fn not_started(error: StartError, program: &str, tried: &str, time_ms: u64) -> ExitRecord {
-    let looked_up = !program.contains('/');
+    let looked_up = !program.as_bytes().contains(&b'/');
     let (class, reason) = match (error.step, error.errno, error.note) {
         (Step::Execute, libc::ENOENT, Note::Interpreter) => (
             ExitClass::NotFound,
