@@ -80,7 +80,7 @@ build/cache/choice: FORCE
 	@{ echo $(KERNEL); iso-build/epoch.sh; git describe --always --dirty 2>/dev/null || true; } >$@.new
 	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
 
-build/cache/debian/version:
+build/cache/debian/version: initramfs/kernel-debian.sh
 	@$(step) "fetching Debian's kernel" initramfs/kernel-debian.sh build/cache/debian
 
 build/cache/own/version: initramfs/kernel.config
@@ -94,8 +94,8 @@ build/initramfs.img: build/tether $(kernel)/version build/cache/choice \
 	@$(step) 'packing the initramfs' initramfs/build.sh build/tether $(kernel) $@
 
 build/bootstrap.iso: build/vmlinuz build/initramfs.img build/cache/choice \
-    iso-build/iso.sh iso-build/isolinux.cfg iso-build/cmdline.txt iso-build/version.sh
-	@$(step) 'writing bootstrap.iso' iso-build/iso.sh "$$(cat $(kernel)/version)" build/tether build/vmlinuz build/initramfs.img $@
+    iso-build/iso.sh iso-build/uki.sh iso-build/esp.sh iso-build/isolinux.cfg iso-build/cmdline.txt iso-build/version.sh
+	@$(step) 'writing bootstrap.iso' iso-build/iso.sh $(kernel) build/tether build/vmlinuz build/initramfs.img $@
 
 build/guest/%: tests/guest/%.c tests/guest/build.sh
 	@mkdir -p build/guest

@@ -46,7 +46,7 @@ floor floor-hello /hello /dev/ttyS0
 floor floor-bulk 'cat /bulk' /dev/ttyS0
 floor floor-bulk-virtio 'cat /bulk' /dev/vport1p1
 for name in floor-hello floor-bulk; do
-    iso-build/iso.sh "$(cat "$kernel/version")" "$bench/$name" build/vmlinuz "$bench/$name.img" "$bench/$name.iso" 2>/dev/null
+    iso-build/iso.sh "$kernel" "$bench/$name" build/vmlinuz "$bench/$name.img" "$bench/$name.iso" 2>/dev/null
 done
 gcc -O2 -Wall -Wextra -o "$bench/sink" tests/bench/sink.c
 
