@@ -2,7 +2,8 @@
 # Debian's prebuilt kernel, unpacked for our use: nothing is installed on this machine.
 #
 #   kernel-debian.sh OUT      OUT/vmlinuz, OUT/lib/modules/VERSION (with depmod's tables),
-#                             OUT/version (the kernel's release), OUT/config, OUT/copyright
+#                             OUT/version (the kernel's release), OUT/config, OUT/copyright,
+#                             OUT/package (the package's version)
 #
 # KERNEL_DEB=FILE takes a linux-image package that is already here; otherwise apt-get downloads the
 # one that linux-image-amd64 stands for.
@@ -58,5 +59,6 @@ mv "$scratch/lib" "$out/lib"
 mv "$scratch/boot/vmlinuz-$version" "$out/vmlinuz"
 mv "$scratch/boot/config-$version" "$out/config"
 mv "$scratch"/usr/share/doc/*/copyright "$out/copyright"
+dpkg-deb -f "$deb" Version >"$out/package"
 # Last: make takes this file as the sign that all of it is there.
 echo "$version" >"$out/version"

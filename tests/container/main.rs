@@ -4,6 +4,8 @@
 //!
 //! A machine takes about ten seconds, so these are behind the feature `vm-tests`.
 
+mod boot;
+mod damage;
 mod link;
 mod machine;
 mod noise;
