@@ -50,7 +50,7 @@ iso: packages-iso build/bootstrap.iso build/SHA256SUMS ## build/bootstrap.iso, w
 test: packages-test ## everything that can be checked: style, units, programs, virtual machines
 	@tests/run.sh
 
-bench: packages-bench build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk ## measure against the floor, as ratios within one run
+bench: packages-bench build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk build/cache/debian/version ## measure against the floor, as ratios within one run
 	@tests/bench/run.sh
 
 check: ## the quick checks: formatting, clippy, shellcheck

@@ -22,3 +22,4 @@ machines "real machines with Debian's kernel" --test container -- --test-threads
 make --no-print-directory iso KERNEL="${KERNEL:-own}"
 machines 'real machines: containers, vmx run' --test container --test vmx_run -- --test-threads=2
 $step 'two builds are the same bytes' tests/reproducible.sh
+$step 'Secure Boot' tests/secure-boot.sh "build/cache/${KERNEL:-own}"

@@ -1,6 +1,12 @@
 //! The machines that bootstrap.iso boots: both firmwares, all media, controllers, sizes; each value of
 //! each column at least once, and the pairs that share code.
 
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use tether::link::frame::MARKER;
+
 use crate::machine::Machine;
 
 /// In MiB: the least that works, with the own kernel; iso-build/iso.md says what takes it.
@@ -155,4 +161,44 @@ rows! {
     efi_four_processors_sata_cdrom_much_memory: "efi", 4, 4096, SataCd, Pvscsi;
     efi_usb_lsi: "efi", 1, 512, Usb, LsiSas;
     efi_nvme: "efi", 4, 256, IdeCd, Nvme;
+}
+
+/// What comes out of ttyS0 before the link's first frame.
+fn before_the_first_frame(firmware: &str) -> Vec<u8> {
+    let mut machine = Machine::new(&[]);
+    machine.set("firmware", firmware);
+    let listener = TcpListener::bind(("127.0.0.1", machine.port())).expect("the machine's port");
+    machine.boot();
+    let (mut stream, _) = listener.accept().expect("the machine's call");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(240)))
+        .expect("a limit");
+    let mut seen = Vec::new();
+    let mut piece = [0; 256];
+    loop {
+        let count = stream.read(&mut piece).expect("bytes of the machine's");
+        assert_ne!(count, 0, "no frame in {:?}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..count]);
+        if let Some(at) = seen.windows(2).position(|two| two == MARKER) {
+            seen.truncate(at);
+            return seen;
+        }
+    }
+}
+
+#[test]
+fn bios_leaves_nothing_but_frames_on_the_first_port() {
+    assert_eq!(before_the_first_frame("bios"), b"");
+}
+
+#[test]
+fn efi_leaves_nothing_of_ours_but_frames_on_the_first_port() {
+    let seen = before_the_first_frame("efi");
+    let text = String::from_utf8_lossy(&seen);
+    // The firmware's last word is that it starts the image.
+    let (_, ours) = text
+        .split_once("BdsDxe: starting")
+        .expect("OVMF's own words");
+    let (_, ours) = ours.split_once('\n').expect("a line");
+    assert_eq!(ours, "", "{text}");
 }

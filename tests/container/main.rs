@@ -6,6 +6,7 @@
 
 mod boot;
 mod damage;
+mod iso;
 mod link;
 mod machine;
 mod noise;
