@@ -92,7 +92,7 @@ if [ ! -f "$kept/version" ]; then
     export KBUILD_BUILD_TIMESTAMP="@$epoch" KBUILD_BUILD_USER=tether KBUILD_BUILD_HOST=tether KBUILD_BUILD_VERSION=1
     # A line of make's is a file made; how many there are in all is known from the last time.
     (nice -n 19 make -j "${JOBS:-$(nproc)}" bzImage && touch "$scratch/complete") 2>&1 |
-        awk -v all=@LINES@ '/^  [A-Z]/ { if (++lines % 20 == 0) { print "progress: " (lines < all ? int(lines * 100 / all) : 99) " %"; fflush() }; next } { print; fflush() }'
+        awk -v all=2030 '/^  [A-Z]/ { if (++lines % 20 == 0) { print "progress: " (lines < all ? int(lines * 100 / all) : 99) " %"; fflush() }; next } { print; fflush() }'
     [ -f "$scratch/complete" ]
 
     mkdir -p "$scratch/kept"

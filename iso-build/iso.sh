@@ -45,7 +45,7 @@ sed "s|@CMDLINE@|$("$here/cmdline.sh")|" "$here/isolinux.cfg" >"$tree/isolinux/i
 echo vmlinuz >"$tree/vmlinuz"
 echo initramfs >"$tree/initramfs.img"
 "$here/version.sh" "$(cat "$kernel/version")" "$tether" "$vmlinuz" "$initramfs" >"$tree/VERSION"
-gzip -n -9 <"$kernel/config" >"$tree/config.gz"
+grep '^CONFIG_' "$kernel/config" | gzip -n -9 >"$tree/config.gz" # what is not named is off
 find "$tree" -type d -exec chmod 755 {} +
 find "$tree" -type f -exec chmod 644 {} +
 find "$tree" -exec touch -h -d "@$epoch" {} +
