@@ -2,7 +2,8 @@
 # Debian's prebuilt kernel, unpacked for our use: nothing is installed on this machine.
 #
 #   kernel-debian.sh OUT      OUT/vmlinuz, OUT/lib/modules/VERSION (with depmod's tables),
-#                             OUT/version (the kernel's release), OUT/copyright
+#                             OUT/version (the kernel's release), OUT/config, OUT/copyright,
+#                             OUT/package (the package's version)
 #
 # KERNEL_DEB=FILE takes a linux-image package that is already here; otherwise apt-get downloads the
 # one that linux-image-amd64 stands for.
@@ -44,7 +45,7 @@ if [ -z "$deb" ]; then
 fi
 
 dpkg-deb --fsys-tarfile "$deb" |
-    tar -x -C "$scratch" --wildcards './boot/vmlinuz-*' './lib/modules/*' './usr/share/doc/*/copyright'
+    tar -x -C "$scratch" --wildcards './boot/vmlinuz-*' './boot/config-*' './lib/modules/*' './usr/share/doc/*/copyright'
 version=$(basename "$scratch"/lib/modules/*)
 
 # Newer Debian kernels have compressed modules. finit_module takes them only from a kernel with that
@@ -56,6 +57,8 @@ depmod -b "$scratch" "$version"
 rm -rf "${out:?}/lib" "$out/version"
 mv "$scratch/lib" "$out/lib"
 mv "$scratch/boot/vmlinuz-$version" "$out/vmlinuz"
+mv "$scratch/boot/config-$version" "$out/config"
 mv "$scratch"/usr/share/doc/*/copyright "$out/copyright"
+dpkg-deb -f "$deb" Version >"$out/package"
 # Last: make takes this file as the sign that all of it is there.
 echo "$version" >"$out/version"

@@ -15,6 +15,11 @@ mkdir -p "$logs"
 start=$(date +%s)
 ticker=
 
+# A long step may say how far it is, in lines `progress: …`.
+how_far() {
+    tail -c 4096 "$log" 2>/dev/null | sed -n 's/^progress: /, /p' | tail -n 1
+}
+
 # A terminal gets a counter that moves; anything else a sign of life now and then.
 show_progress() {
     # The sleep ends with its parent: what it holds open would keep a pipe's reader waiting.
@@ -24,9 +29,9 @@ show_progress() {
         nap=$!
         wait "$nap"
         if [ -t 1 ]; then
-            printf '\r  %-44s %4d s' "$label" $(($(date +%s) - start))
+            printf '\r  %-44s %4d s%s' "$label" $(($(date +%s) - start)) "$(how_far)"
         else
-            printf '  %-44s %4d s …\n' "$label" $(($(date +%s) - start))
+            printf '  %-44s %4d s%s …\n' "$label" $(($(date +%s) - start)) "$(how_far)"
         fi
     done
 }

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Builds bootstrap.iso again from a copy of the sources in another folder, with Debian's kernel as
-# already unpacked, and demands the same bytes.
+# Builds bootstrap.iso and what goes with it again from a copy of the sources in another folder, and
+# demands the same bytes: with Debian's kernel, and with our own where it has been built. The kernels
+# themselves are as already unpacked or built; KERNEL_TWICE=1 builds our own again, too.
 set -eu
 cd "$(dirname "$0")/.."
 [ -f build/cache/debian/version ] || { echo "make iso KERNEL=debian first" >&2; exit 1; }
+kernels=debian
+[ ! -f build/cache/own/version ] || kernels="own debian"
 epoch=$(iso-build/epoch.sh)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -16,23 +19,34 @@ mkdir -p "$elsewhere/build"
 git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - 2>/dev/null | tar -x -C "$elsewhere"
 cp -r .git "$elsewhere/" 2>/dev/null || true
 mkdir "$elsewhere/build/cache"
-cp -rl "$PWD/build/cache/debian" "$elsewhere/build/cache/debian"
+for kernel in $kernels; do
+    cp -rl "$PWD/build/cache/$kernel" "$elsewhere/build/cache/$kernel"
+done
+# As new as make wants it: its source is older than it.
+find "$elsewhere/build/cache" -name version -exec touch {} +
 
-SOURCE_DATE_EPOCH=$epoch make --no-print-directory iso KERNEL=debian >"$scratch/first.log" 2>&1 || {
-    cat "$scratch/first.log" >&2
-    exit 1
-}
-sleep 1 # times that leak into the bytes differ
-SKIP_APT=1 SOURCE_DATE_EPOCH=$epoch make --no-print-directory -C "$elsewhere" iso KERNEL=debian >"$scratch/second.log" 2>&1 || {
-    cat "$scratch/second.log" >&2
-    exit 1
+build() { # FOLDER KERNEL LOG
+    SKIP_APT=1 SOURCE_DATE_EPOCH=$epoch make --no-print-directory -C "$1" iso "KERNEL=$2" >"$3" 2>&1 || {
+        cat "$3" >&2
+        exit 1
+    }
 }
 status=0
-for file in tether initramfs.img bootstrap.iso; do
-    if cmp "build/$file" "$elsewhere/build/$file"; then
-        sha256sum "build/$file"
-    else
-        status=1
-    fi
+for kernel in $kernels; do
+    build . "$kernel" "$scratch/first.log"
+    sleep 1 # times that leak into the bytes differ
+    build "$elsewhere" "$kernel" "$scratch/second.log"
+    for file in tether initramfs.img bootstrap.iso bootstrap.spdx SHA256SUMS; do
+        if cmp "build/$file" "$elsewhere/build/$file"; then
+            echo "$kernel: $(sha256sum "build/$file")"
+        else
+            status=1
+        fi
+    done
 done
+
+if [ -n "${KERNEL_TWICE:-}" ]; then
+    XDG_CACHE_HOME=$scratch/cache initramfs/kernel-own.sh "$scratch/kernel"
+    cmp build/cache/own/vmlinuz "$scratch/kernel/vmlinuz" || status=1
+fi
 exit $status

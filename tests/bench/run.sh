@@ -56,9 +56,16 @@ floor floor-bulk 'cat /bulk' /dev/ttyS0
 floor floor-bulk-virtio 'cat /bulk-virtio' /dev/vport1p1
 floor relay-bulk-virtio 'cat /bulk-virtio' /dev/vport1p1 -DRELAY
 for name in floor-hello floor-bulk; do
-    iso-build/iso.sh "$(cat "$kernel/version")" "$bench/$name" build/vmlinuz "$bench/$name.img" "$bench/$name.iso" 2>/dev/null
+    iso-build/iso.sh "$kernel" "$bench/$name" build/vmlinuz "$bench/$name.img" "$bench/$name.iso" 2>/dev/null
 done
 gcc -O2 -Wall -Wextra -o "$bench/sink" tests/bench/sink.c
+# tether on Debian's kernel, to see what ours saves.
+beside=
+if [ "$kernel" = build/cache/own ] && [ -f build/cache/debian/version ]; then
+    beside=debian
+    $initramfs build/tether build/cache/debian "$bench/debian.img"
+    iso-build/iso.sh build/cache/debian build/tether build/cache/debian/vmlinuz "$bench/debian.img" "$bench/debian.iso" 2>/dev/null
+fi
 
 now() { date +%s.%N; }
 
@@ -107,14 +114,17 @@ stored_times() { # FOLDER
         while read -r time; do date -d "$time" +%s.%N; done | tr '\n' ' '
 }
 
-start_tether() {
-    machine_folder tether build/bootstrap.iso
+start_tether() { # [ISO]
+    machine_folder tether "${1:-build/bootstrap.iso}"
     listen "$bench/tether"
     local before
     before=$(now)
     "$vmx" run "$bench/tether/blog.vmx" </dev/null >"$bench/tether/vmx.log" 2>&1
     stored_times "$bench/tether" | awk -v before="$before" '{ printf "%.3f\n", $1 - before }'
     stop_listener
+}
+start_debian() {
+    start_tether "$bench/debian.iso"
 }
 start_floor() {
     machine_folder floor "$bench/floor-hello.iso"
@@ -183,6 +193,7 @@ median() {
 for ((i = 0; i < runs; i++)); do
     turn start-floor start_floor
     turn start-tether start_tether
+    [ -z "$beside" ] || turn start-debian start_debian
 done
 bulk_runs=$(((runs + 1) / 2))
 for ((i = 0; i < bulk_runs; i++)); do
@@ -205,6 +216,18 @@ memory() {
 memory
 private=$(awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { if (NR > 1) print sum }' "$bench/smaps")
 
+# The machine's memory that is in use when the container's first program looks: the kernel with what it
+# keeps from the start (so all of the 512 MiB counts), tether, and that program.
+used_memory() {
+    machine_folder tether build/bootstrap.iso
+    set_command "$bench/tether" /bin/cat /proc/meminfo
+    listen "$bench/tether"
+    "$vmx" run "$bench/tether/blog.vmx" </dev/null >"$bench/tether/vmx.log" 2>&1
+    "$vch" logs --state "$bench/tether/state" "$id" >"$bench/meminfo" 2>&1 || true
+    stop_listener
+}
+used_memory
+
 # Backdoor instructions that loading the hello-world configuration takes.
 arguments=()
 while IFS= read -r key; do
@@ -222,6 +245,10 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
     row --- ---: ---: ---: ---
     row 'start of the VM to the first byte of the container at the listener, s' \
         "$(median start-tether)" "$(median start-floor)" "$(ratio "$(median start-tether)" "$(median start-floor)")" '≤ 1.25'
+    [ -z "$beside" ] || row "the same, with our kernel beside tether with Debian's" \
+        "$(median start-tether)" "$(median start-debian)" "$(ratio "$(median start-tether)" "$(median start-debian)")" '≤ 0.40'
+    row 'memory in use when the container starts, MiB' \
+        "$(awk '$1 == "MemFree:" { printf "%.1f", (512 * 1024 - $2) / 1024 }' "$bench/meminfo")" '' '' '≤ 20'
     row 'bulk through ttyS0, MB/s' "$(median bulk-ttyS0-tether)" "$(median bulk-ttyS0-floor)" \
         "$(ratio "$(median bulk-ttyS0-tether)" "$(median bulk-ttyS0-floor)")" '≥ 0.80'
     row 'bulk through virtio-serial, MB/s' "$(median bulk-virtio-tether)" "$(median bulk-virtio-floor)" \

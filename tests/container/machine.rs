@@ -29,6 +29,8 @@ pub struct Machine {
     /// More options of its listener.
     options: Vec<&'static str>,
     vmx: Option<Child>,
+    /// More arguments for `vmx run`.
+    arguments: Vec<String>,
 }
 
 /// Everything started for a test ends with it, however it ends.
@@ -50,7 +52,7 @@ fn end(mut child: Child) {
 }
 
 /// The folder with what `make build iso` made.
-fn build() -> PathBuf {
+pub fn build() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
 }
 
@@ -84,6 +86,7 @@ impl Machine {
             listener: None,
             options: Vec::new(),
             vmx: None,
+            arguments: Vec::new(),
         };
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/blog.vmx");
         fs::copy(fixture, machine.vmx_file()).expect("the example's .vmx");
@@ -230,12 +233,35 @@ impl Machine {
             .expect("vch")
     }
 
+    /// Arguments more for `vmx run`.
+    pub fn with_arguments(&mut self, arguments: &[&str]) {
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+    }
+
+    /// Arguments more for QEMU, and the program whose backdoor is answered named, as there may be no
+    /// boot medium that `vmx` can read.
+    pub fn with_qemu(&mut self, arguments: &[&str]) {
+        let agent = build().join("tether").display().to_string();
+        self.with_arguments(&["--agent", &agent]);
+        for argument in arguments {
+            self.with_arguments(&[&format!("--qemu-arg={argument}")]);
+        }
+    }
+
+    /// Another boot medium than `build/bootstrap.iso`.
+    pub fn boot_from(&self, iso: &[u8]) {
+        fs::remove_file(self.path("bootstrap.iso")).expect("the link to the ISO");
+        fs::write(self.path("bootstrap.iso"), iso).expect("an ISO");
+    }
+
     /// Starts the virtual machine.
     pub fn boot(&mut self) {
         let log = fs::File::create(self.path("vmx.log")).expect("a log");
         let child = program("vmx")
             .arg("run")
             .arg(self.vmx_file())
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)

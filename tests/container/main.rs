@@ -4,6 +4,9 @@
 //!
 //! A machine takes about ten seconds, so these are behind the feature `vm-tests`.
 
+mod boot;
+mod damage;
+mod iso;
 mod keys;
 mod link;
 mod machine;
