@@ -1,14 +1,16 @@
 //! What an end puts on the carrier, and when.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::endpoint::{Link, ListenerState, Repeat, Side};
+use super::endpoint::{GuestSide, Link, ListenerState, Repeat, Side};
 use super::frame::{self, Head, Kind, MESSAGES_STREAM};
 use super::handshake::{Hail, Hello, Identity, Resume, VERSION, Welcome};
 use super::proof::GuestProof;
+use super::receive::ReceiveStream;
 use super::seal::Seal;
 use super::send::Wanted;
 use super::{Channel, Event, HANDSHAKE_MOST, KEEPALIVE_TRIES, RTO_MOST, Stream};
@@ -123,23 +125,7 @@ impl Link {
                     return;
                 }
                 guest.timer.again(now);
-                let streams = self
-                    .receiving
-                    .iter()
-                    .map(|((c, s), r)| (*c, *s, r.next()))
-                    .collect();
-                let ended = self.receiving.iter().filter(|(_, r)| r.ended());
-                let ended = ended.map(|((channel, _), _)| *channel).collect();
-                let hello = Hello {
-                    versions: vec![VERSION],
-                    identity: guest.identity.clone(),
-                    nonce: guest.nonce,
-                    answer: guest.hail,
-                    messages: self.inbox.next(),
-                    streams,
-                    ended,
-                    sealed: false,
-                };
+                let hello = hello(guest, &self.receiving, self.inbox.next());
                 match &mut guest.proof {
                     None => plain(out, Kind::Hello, &hello),
                     Some(proof) => proven(out, proof, &hello),
@@ -325,6 +311,28 @@ fn plain<T: Serialize>(out: &mut Vec<u8>, kind: Kind, payload: &T) {
 fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     if payload.len() <= frame::PAYLOAD_MOST {
         frame::encode(out, frame::PLAIN_SEED, Head::link(kind), [payload, &[]]);
+    }
+}
+
+/// Who the guest is and what it has received: `messages`, and bytes by stream.
+fn hello(
+    guest: &GuestSide,
+    receiving: &BTreeMap<(Channel, Stream), ReceiveStream>,
+    messages: u64,
+) -> Hello {
+    let ended = receiving.iter().filter(|(_, stream)| stream.ended());
+    Hello {
+        versions: vec![VERSION],
+        identity: guest.identity.clone(),
+        nonce: guest.nonce,
+        answer: guest.hail,
+        messages,
+        streams: receiving
+            .iter()
+            .map(|((channel, stream), received)| (*channel, *stream, received.next()))
+            .collect(),
+        ended: ended.map(|((channel, _), _)| *channel).collect(),
+        sealed: false,
     }
 }
 

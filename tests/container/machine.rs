@@ -17,7 +17,7 @@ pub const LINK_KEY: &str = "guestinfo./tether/linkkey";
 pub const ID: &str = "2cf7f483bf6e7f32daa53f51ca388d5fb153f78d3a74d313318099086638ad58";
 
 /// A machine that has not ended by then never will: emulated, on a machine busy with others.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(50);
 
