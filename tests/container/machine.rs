@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The container's ID in the example .vmx.
 /// Where a machine's link key stands.
 pub const LINK_KEY: &str = "guestinfo./tether/linkkey";
+/// The container's ID in the example .vmx.
 pub const ID: &str = "2cf7f483bf6e7f32daa53f51ca388d5fb153f78d3a74d313318099086638ad58";
 
 /// A machine that has not ended by then never will: emulated, on a machine busy with others.
