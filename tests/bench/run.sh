@@ -216,8 +216,8 @@ memory() {
 memory
 private=$(awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { if (NR > 1) print sum }' "$bench/smaps")
 
-# The machine's memory that is in use when the container's first program looks: the kernel with what it
-# keeps from the start (so all of the 512 MiB counts), tether, and that program.
+# The machine's memory that is in use when the container's first program looks: what the kernel has taken
+# since its start, tether, and that program; and what the kernel kept from the start, of the 512 MiB.
 used_memory() {
     machine_folder tether build/bootstrap.iso
     set_command "$bench/tether" /bin/cat /proc/meminfo
@@ -236,6 +236,12 @@ done < <("$vmx" show tests/fixtures/blog.vmx | sed -n 's/^\(guestinfo\.[^ ]*\) =
 "$vmx" exec --count "${arguments[@]}" -- build/tether config >"$bench/config.json" 2>"$bench/count"
 instructions=$(grep -oE '[0-9]+' "$bench/count" | head -n 1)
 
+memory_used() {
+    awk '$1 == "MemTotal:" { all = $2 } $1 == "MemFree:" { printf "%.1f", (all - $2) / 1024 }' "$bench/meminfo"
+}
+memory_kept() {
+    awk '$1 == "MemTotal:" { printf "%.1f", 512 - $2 / 1024 }' "$bench/meminfo"
+}
 row() { # WHAT TETHER FLOOR RATIO GOAL
     printf '| %s | %s | %s | %s | %s |\n' "$@"
 }
@@ -247,8 +253,8 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
         "$(median start-tether)" "$(median start-floor)" "$(ratio "$(median start-tether)" "$(median start-floor)")" '≤ 1.25'
     [ -z "$beside" ] || row "the same, with our kernel beside tether with Debian's" \
         "$(median start-tether)" "$(median start-debian)" "$(ratio "$(median start-tether)" "$(median start-debian)")" '≤ 0.40'
-    row 'memory in use when the container starts, MiB' \
-        "$(awk '$1 == "MemFree:" { printf "%.1f", (512 * 1024 - $2) / 1024 }' "$bench/meminfo")" '' '' '≤ 20'
+    row 'memory in use when the container starts (MemTotal - MemFree), MiB' "$(memory_used)" '' '' '≤ 20'
+    row 'memory that the kernel does not count as its own to give (512 - MemTotal), MiB' "$(memory_kept)" '' '' ''
     row 'bulk through ttyS0, MB/s' "$(median bulk-ttyS0-tether)" "$(median bulk-ttyS0-floor)" \
         "$(ratio "$(median bulk-ttyS0-tether)" "$(median bulk-ttyS0-floor)")" '≥ 0.80'
     row 'bulk through virtio-serial, MB/s' "$(median bulk-virtio-tether)" "$(median bulk-virtio-floor)" \

@@ -9,8 +9,10 @@ use tether::link::frame::MARKER;
 
 use crate::machine::Machine;
 
-/// In MiB: the least that works, with the own kernel; iso-build/iso.md says what takes it.
-const LEAST_MEMORY: u32 = 64;
+/// In MiB: the least that works under BIOS, with our own kernel (36 is too little to unpack the
+/// initramfs). UEFI itself, OVMF here, wants 96.
+const LEAST_MEMORY: u32 = 40;
+const LEAST_MEMORY_EFI: u32 = 96;
 
 /// What the firmware starts from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ fn boots(row: &Row) {
         .expect("the memory in KiB");
     // The kernel keeps a part for itself.
     assert!(memory <= row.memory << 10, "{text}");
-    assert!(memory >= (row.memory << 10) / 2, "{text}");
+    assert!(memory >= (row.memory << 10) / 3, "{text}");
     assert!(
         lines.next().is_some_and(|line| line.contains("ext4")),
         "{text}"
@@ -157,7 +159,7 @@ rows! {
     bios_virtio_scsi: "bios", 1, 512, SataCd, VirtioScsi;
     bios_ide_disk: "bios", 1, 256, IdeCd, Ide;
     direct_sata_disk: "bios", 1, 256, Direct, Sata;
-    efi_little_memory_virtio_disk: "efi", 1, 128, IdeCd, VirtioBlk;
+    efi_the_least_memory_virtio_disk: "efi", 1, LEAST_MEMORY_EFI, IdeCd, VirtioBlk;
     efi_four_processors_sata_cdrom_much_memory: "efi", 4, 4096, SataCd, Pvscsi;
     efi_usb_lsi: "efi", 1, 512, Usb, LsiSas;
     efi_nvme: "efi", 4, 256, IdeCd, Nvme;
