@@ -124,6 +124,8 @@ pub(super) struct Repeat {
     /// `None`: due at once.
     pub(super) at: Option<Duration>,
     pub(super) wait: Duration,
+    /// [`Link::noise`] when it was sent last.
+    pub(super) noise: u64,
 }
 
 impl Repeat {
@@ -132,6 +134,7 @@ impl Repeat {
         Self {
             at: None,
             wait: HANDSHAKE_FIRST,
+            noise: 0,
         }
     }
 

@@ -187,6 +187,7 @@ impl Link {
         guest.timer = Repeat {
             at: Some(now + RTO_MOST),
             wait: RTO_MOST,
+            noise: u64::MAX,
         };
         let reason = String::from_utf8_lossy(payload).into_owned();
         self.events.push_back(Event::Refused { reason });

@@ -13,7 +13,7 @@ use super::proof::GuestProof;
 use super::receive::ReceiveStream;
 use super::seal::Seal;
 use super::send::Wanted;
-use super::{Channel, Event, HANDSHAKE_MOST, KEEPALIVE_TRIES, RTO_MOST, Stream};
+use super::{Channel, Event, HANDSHAKE_FIRST, HANDSHAKE_MOST, KEEPALIVE_TRIES, RTO_MOST, Stream};
 
 impl Link {
     /// Appends whole frames to `out` while it is shorter than `limit`. Call it after every input
@@ -113,6 +113,7 @@ impl Link {
     }
 
     fn handshake(&mut self, now: Duration, out: &mut Vec<u8>) {
+        let noise = self.noise();
         match &mut self.side {
             Side::Guest(guest) => {
                 // Once established, only a HAIL makes it say HELLO again.
@@ -124,7 +125,7 @@ impl Link {
                 if !due {
                     return;
                 }
-                guest.timer.again(now);
+                guest.timer.again(now, noise);
                 let hello = hello(guest, &self.receiving, self.inbox.next());
                 match &mut guest.proof {
                     None => plain(out, Kind::Hello, &hello),
@@ -177,7 +178,7 @@ impl Link {
                 if matches!(side.state, ListenerState::Established { .. }) {
                     side.timer.rest();
                 } else {
-                    side.timer.again(now);
+                    side.timer.again(now, noise);
                 }
             }
         }
@@ -288,8 +289,13 @@ impl Sealed<'_> {
 }
 
 impl Repeat {
-    /// Sent now: the next time after a longer wait.
-    fn again(&mut self, now: Duration) {
+    /// Sent now: the next time after a longer wait. Garbage since the last time is somebody who talks,
+    /// perhaps to us, through damage: the more often it is said, the sooner it gets through.
+    fn again(&mut self, now: Duration, noise: u64) {
+        if noise > self.noise {
+            self.wait = HANDSHAKE_FIRST;
+        }
+        self.noise = noise;
         self.at = Some(now + self.wait);
         self.wait = (self.wait * 2).min(HANDSHAKE_MOST);
     }
