@@ -1,12 +1,16 @@
 //! The link through a carrier with faults: no sockets, no threads, no real time. A seed fixes
 //! everything, and a failing one is printed with how to run it again.
 
+mod offsets;
 mod pair;
 mod proofs;
+mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use self::pair::{Faults, PERFECT, Pair, Random, STEP};
+use self::pair::{Pair, STEP};
+use self::wire::{Faults, PERFECT, Random};
 use super::*;
 
 /// Faults for a while, then none: everything must arrive in bounded virtual time.
@@ -51,22 +55,40 @@ const SEEDS: u64 = 300;
 
 #[test]
 fn everything_arrives_whatever_the_carrier_does() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
     if let Some(seed) = number("TETHER_SEED") {
         return run(seed);
     }
-    for seed in 0..number("TETHER_SEEDS").unwrap_or(SEEDS) {
-        let outcome = std::panic::catch_unwind(|| run(seed));
-        if outcome.is_err() {
-            panic!(
-                "seed {seed} fails; again: TETHER_SEED={seed} cargo test --lib link::simulation"
-            );
-        }
+    if let Some(seed) = each(number("TETHER_SEEDS").unwrap_or(SEEDS), run) {
+        panic!("seed {seed} fails; again: TETHER_SEED={seed} cargo test --lib link::simulation");
     }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Cases 0 to `count`, on all processors; the first that fails.
+fn each(count: u64, case: impl Fn(u64) + Sync + std::panic::RefUnwindSafe) -> Option<u64> {
+    let next = AtomicU64::new(0);
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return None;
+            }
+            if std::panic::catch_unwind(|| case(number)).is_err() {
+                // The others need not go on.
+                next.store(count, Ordering::Relaxed);
+                return Some(number);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ends = workers.into_iter().map(|worker| worker.join());
+        ends.filter_map(|end| end.expect("caught")).min()
+    })
 }
 
 #[test]

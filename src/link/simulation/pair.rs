@@ -1,104 +1,14 @@
 //! Both ends and a carrier with faults between them, in one struct with one clock.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::wire::{Faults, PERFECT, Random, Wire};
 use crate::link::*;
 
 /// Virtual time of one step.
 pub(super) const STEP: Duration = Duration::from_millis(20);
 /// Virtual time in which a healed carrier must have delivered everything.
 const HEALED_MOST: Duration = Duration::from_secs(60);
-
-/// The same numbers for the same seed, on every machine.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        handshake::next_nonce(&mut self.0)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-}
-
-/// What may happen to the bytes on their way. Each is 'one in so many'; 0 is never.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
-    pub(super) drop_byte: u64,
-    pub(super) flip_byte: u64,
-    pub(super) noise: u64,
-    pub(super) stall: u64,
-    pub(super) duplicate: u64,
-    pub(super) reconnect: u64,
-    pub(super) listener_dies: u64,
-    pub(super) capacity: usize,
-}
-
-/// A carrier that delivers everything.
-pub(super) const PERFECT: Faults = Faults {
-    drop_byte: 0,
-    flip_byte: 0,
-    noise: 0,
-    stall: 0,
-    duplicate: 0,
-    reconnect: 0,
-    listener_dies: 0,
-    capacity: 40_000,
-};
-
-#[derive(Default)]
-struct Wire {
-    bytes: VecDeque<u8>,
-    stalled: u64,
-}
-
-impl Wire {
-    fn carry(&mut self, random: &mut Random, faults: &Faults, bytes: &[u8]) {
-        let chance = |random: &mut Random, many: u64| many > 0 && random.one_in(many);
-        if chance(random, faults.noise) {
-            for _ in 0..random.below(200) {
-                let byte = random.next() as u8;
-                self.bytes.push_back(byte);
-            }
-        }
-        let times = if chance(random, faults.duplicate) {
-            2
-        } else {
-            1
-        };
-        for _ in 0..times {
-            for byte in bytes {
-                if chance(random, faults.drop_byte) {
-                    continue;
-                }
-                let damage = if chance(random, faults.flip_byte) {
-                    random.next() as u8
-                } else {
-                    0
-                };
-                self.bytes.push_back(byte ^ damage);
-            }
-        }
-        if chance(random, faults.stall) {
-            self.stalled = random.below(100);
-        }
-    }
-
-    fn arrive(&mut self, random: &mut Random) -> Vec<u8> {
-        if self.stalled > 0 {
-            self.stalled -= 1;
-            return Vec::new();
-        }
-        let count = random.below(self.bytes.len() as u64 + 1) as usize;
-        self.bytes.drain(..count).collect()
-    }
-}
 
 /// What the listener has on its disk: survives its death.
 #[derive(Default)]
@@ -118,8 +28,8 @@ pub(super) struct Pair {
     pub(super) faults: Faults,
     pub(super) guest: Link,
     pub(super) listener: Link,
-    up: Wire,
-    down: Wire,
+    pub(super) up: Wire,
+    pub(super) down: Wire,
     store: Store,
     output: [Vec<u8>; 3],
     written: [usize; 3],
@@ -154,7 +64,10 @@ impl Pair {
         };
         let mut output = [Vec::new(), Vec::new(), Vec::new()];
         for (bytes, size) in output.iter_mut().zip(sizes) {
-            bytes.extend((0..size).map(|_| random.next() as u8));
+            while bytes.len() < size {
+                bytes.extend_from_slice(&random.next().to_le_bytes());
+            }
+            bytes.truncate(size);
         }
         let stdin = std::mem::take(&mut output[0]);
         let guest = Link::guest(identity, random.next(), options.clone());
@@ -377,12 +290,10 @@ impl Pair {
         self.now += STEP;
         if self.chance(self.faults.reconnect) {
             // The TCP side of the port comes anew; what was on its way is lost.
-            self.up = Wire::default();
-            self.down = Wire::default();
-            self.new_listener();
+            self.reconnect();
         }
         if self.chance(self.faults.listener_dies) {
-            self.up = Wire::default();
+            self.up.lose();
             self.new_listener();
         }
         self.guest_works();
@@ -390,20 +301,29 @@ impl Pair {
 
         let limit = self.faults.capacity;
         let mut out = Vec::new();
-        if self.up.bytes.len() < limit {
+        if self.up.waiting() < limit {
             self.guest.poll_transmit(self.now, &mut out, limit);
             self.up.carry(&mut self.random, &self.faults, &out);
         }
         out.clear();
-        if self.down.bytes.len() < limit {
+        if self.down.waiting() < limit {
             self.listener.poll_transmit(self.now, &mut out, limit);
             self.down.carry(&mut self.random, &self.faults, &out);
+        }
+        if self.up.take_cut() || self.down.take_cut() {
+            self.reconnect();
         }
         let arrived = self.up.arrive(&mut self.random);
         self.listener.handle_input(self.now, &arrived);
         let arrived = self.down.arrive(&mut self.random);
         self.guest.handle_input(self.now, &arrived);
         self.peak = self.peak.max(self.guest.unacknowledged().bytes as usize);
+    }
+
+    fn reconnect(&mut self) {
+        self.up.lose();
+        self.down.lose();
+        self.new_listener();
     }
 
     /// One step over a carrier without faults, in which `guest_heard` and `listener_heard` do the

@@ -1,6 +1,7 @@
 //! Link keys: who has one is let in, who has another is not, and nobody else learns anything.
 
-use super::pair::{PERFECT, Pair};
+use super::pair::Pair;
+use super::wire::PERFECT;
 use super::*;
 
 fn contains(bytes: &[u8], piece: &[u8]) -> bool {
