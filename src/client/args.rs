@@ -18,6 +18,7 @@ use crate::listener::detach::{DEFAULT_KEYS, DetachKeys};
   vch ps -a                             all containers, as `docker ps -a` shows them
   vch logs -f jolly_panini              output so far, and what comes
   vch attach jolly_panini               the same with stdin; ctrl-p ctrl-q leaves a terminal
+  vch exec -it jolly_panini sh          another process in the running container
   vch wait 2cf7f4                       print the exit status when there is one")]
 pub struct Cli {
     /// State folder of the listener [default: $VCH_STATE; /var/lib/vch for root,
@@ -40,6 +41,8 @@ pub enum Command {
     Logs(Logs),
     /// Connect stdin, stdout and stderr to a container, and end with its exit status.
     Attach(Attach),
+    /// Run another process in a running container, and end with its exit status.
+    Exec(Exec),
     /// Wait for containers to end, and print their exit statuses.
     Wait(Containers),
     /// Print everything known of containers, as JSON.
@@ -162,6 +165,58 @@ pub struct Attach {
     pub detach_keys: String,
     /// Container.
     pub container: String,
+}
+
+/// Options of `vch exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vch exec jolly_panini ps                    output and exit status are those of the process
+  vch exec -it jolly_panini sh                a shell on a terminal
+  tar c . | vch exec -i jolly_panini tar x    stdin to its end")]
+pub struct Exec {
+    /// Send stdin.
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give it a terminal.
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Only start it, and print its ID.
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    pub detach: bool,
+    /// Environment beside the container's own: NAME=VALUE, or NAME for the value here.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// NAME, NUMBER or USER:GROUP instead of the container's own user.
+    #[arg(
+        short,
+        long,
+        value_name = "USER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub user: String,
+    /// Working directory instead of the container's own.
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub workdir: String,
+    /// Keys that leave a terminal.
+    #[arg(long, value_name = "KEYS", default_value = DEFAULT_KEYS, value_parser = detach_keys)]
+    pub detach_keys: String,
+    /// Container.
+    pub container: String,
+    /// Program and arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub command: Vec<String>,
 }
 
 /// Some containers.

@@ -22,7 +22,7 @@ const READ_BYTES: usize = 64 * 1024;
 const SIGNAL_STATUS: i32 = 128;
 
 /// What ended the client.
-enum End {
+pub(super) enum End {
     /// The container's output.
     Output,
     /// The detach keys.
@@ -52,7 +52,9 @@ pub(super) async fn attach(api: &Api, options: &Attach) -> Result<u8, ClientErro
         u8::from(options.replay),
         encode(&options.detach_keys)
     );
-    let (socket, early) = api.take_over(&format!("{base}/attach?{query}")).await?;
+    let (socket, early) = api
+        .take_over(&format!("{base}/attach?{query}"), None)
+        .await?;
     // The listener answers once it knows the session.
     let details: Value = api.json("GET", &format!("{base}/json")).await?;
     let session = Session {
@@ -81,8 +83,13 @@ pub(super) async fn attach(api: &Api, options: &Attach) -> Result<u8, ClientErro
             eprintln!("vch: detached from {name}, which goes on");
             Ok(0)
         }
-        End::Signal(number) => Ok(u8::try_from(SIGNAL_STATUS + number).unwrap_or(u8::MAX)),
+        End::Signal(number) => Ok(signal_status(number)),
     }
+}
+
+/// The status of a client that a signal has ended.
+pub(super) fn signal_status(number: i32) -> u8 {
+    u8::try_from(SIGNAL_STATUS + number).unwrap_or(u8::MAX)
 }
 
 fn text<'a>(details: &'a Value, pointer: &str) -> &'a str {
@@ -92,17 +99,24 @@ fn text<'a>(details: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-struct Session<'a> {
-    api: &'a Api,
-    base: &'a str,
-    tty: bool,
+/// This client's end of a session's streams.
+pub(super) struct Session<'a> {
+    pub(super) api: &'a Api,
+    /// Path of what has the terminal: `/containers/ID`, `/exec/ID`.
+    pub(super) base: &'a str,
+    pub(super) tty: bool,
     /// What is typed goes to the container.
-    stdin: bool,
-    keys: DetachKeys,
+    pub(super) stdin: bool,
+    pub(super) keys: DetachKeys,
 }
 
 impl Session<'_> {
-    async fn run(&self, socket: tokio::net::UnixStream, early: &[u8]) -> Result<End, ClientError> {
+    /// Until the output has ended, or the client.
+    pub(super) async fn run(
+        &self,
+        socket: tokio::net::UnixStream,
+        early: &[u8],
+    ) -> Result<End, ClientError> {
         let (mut from, mut to) = socket.into_split();
         let mut signals = Signals::catch()?;
         let terminal = if self.tty && self.stdin {

@@ -4,14 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::ClientError;
@@ -33,7 +34,18 @@ impl Api {
         method: &str,
         path: &str,
     ) -> Result<Response<Incoming>, ClientError> {
-        self.request(method, path, false).await
+        self.request(method, path, None, false).await
+    }
+
+    /// Posts JSON, and reads the whole answer as JSON.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let answer = self.request("POST", path, Some(json(body)?), false).await?;
+        let bytes = answer.into_body().collect().await?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|e| ClientError::Answer(format!("{path}: {e}")))
     }
 
     /// Asks, and reads the whole answer as JSON.
@@ -47,9 +59,24 @@ impl Api {
         serde_json::from_slice(&bytes).map_err(|e| ClientError::Answer(format!("{path}: {e}")))
     }
 
+    /// Posts JSON; there is nothing in the answer.
+    pub(super) async fn post_alone(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), ClientError> {
+        self.request("POST", path, Some(json(body)?), false).await?;
+        Ok(())
+    }
+
     /// Asks for the connection itself: the socket, and what came on it behind the answer.
-    pub(super) async fn take_over(&self, path: &str) -> Result<(UnixStream, Bytes), ClientError> {
-        let answer = self.request("POST", path, true).await?;
+    pub(super) async fn take_over(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(UnixStream, Bytes), ClientError> {
+        let body = body.map(json).transpose()?;
+        let answer = self.request("POST", path, body, true).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ClientError::Answer(format!("{path}: {}", answer.status())));
         }
@@ -64,6 +91,7 @@ impl Api {
         &self,
         method: &str,
         path: &str,
+        body: Option<Bytes>,
         take_over: bool,
     ) -> Result<Response<Incoming>, ClientError> {
         let stream =
@@ -81,13 +109,20 @@ impl Api {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, "vch")
-            .header(CONTENT_LENGTH, "0");
+            .header(HOST, "vch");
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                body
+            }
+            None => Bytes::new(),
+        };
+        request = request.header(CONTENT_LENGTH, body.len());
         if take_over {
             request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
         }
         let request = request
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|e| ClientError::Answer(format!("{path}: {e}")))?;
         let answer = sender.send_request(request).await?;
         if answer.status().is_client_error() || answer.status().is_server_error() {
@@ -95,6 +130,12 @@ impl Api {
         }
         Ok(answer)
     }
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, ClientError> {
+    let json = serde_json::to_vec(body);
+    json.map(Bytes::from)
+        .map_err(|e| ClientError::Answer(e.to_string()))
 }
 
 async fn refusal(answer: Response<Incoming>) -> ClientError {

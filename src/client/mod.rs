@@ -3,6 +3,7 @@
 pub mod args;
 mod attach;
 mod demux;
+mod exec;
 mod http;
 mod key;
 mod logs;
@@ -129,6 +130,7 @@ async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
         Command::Ps(options) => ps::ps(api, &options).await.map(|()| 0),
         Command::Logs(options) => logs::logs(api, &options).await,
         Command::Attach(options) => attach::attach(api, &options).await,
+        Command::Exec(options) => exec::exec(api, &options).await,
         Command::Wait(Containers { containers }) => wait(api, &containers).await.map(|()| 0),
         Command::Inspect(Containers { containers }) => inspect(api, &containers).await.map(|()| 0),
         Command::Kill(Kill { signal, containers }) => {

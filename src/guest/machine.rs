@@ -31,6 +31,8 @@ pub struct Machine {
     pub(super) link: Link,
     carrier: Option<Carrier>,
     sessions: Vec<Session>,
+    /// Channel of the session that came last.
+    pub(super) last_channel: Channel,
     timing: LinkConfig,
     /// Where sessions run; none before the disk is mounted, and after it is left.
     place: Option<Place>,
@@ -79,6 +81,7 @@ impl Machine {
             link: Link::guest(Identity::default(), 0, Options::default()),
             carrier: None,
             sessions: Vec::new(),
+            last_channel: Channel::LINK,
             timing: LinkConfig::default(),
             place: None,
             stopping: None,
@@ -127,6 +130,7 @@ impl Machine {
             self.link.require(key, seed);
         }
         self.sessions = sessions(vm);
+        self.last_channel = self.sessions.last().map_or(Channel::LINK, Session::channel);
         self.announce();
         if let Some(carrier) = &carrier {
             self.events
@@ -146,6 +150,27 @@ impl Machine {
     /// Its sessions, the primary one first.
     pub fn sessions(&self) -> &[Session] {
         &self.sessions
+    }
+
+    pub(super) fn sessions_mut(&mut self) -> &mut Vec<Session> {
+        &mut self.sessions
+    }
+
+    /// Takes another session in and starts it, where sessions can run.
+    pub(super) fn add_session(&mut self, mut session: Session) {
+        let refusal = match (&self.stopping, &self.place) {
+            (Some(_), _) => Some("the machine is being stopped"),
+            (None, None) => Some("the container has not been started yet"),
+            (None, Some(_)) => None,
+        };
+        let place = self.place.take();
+        let (sessions, mut desk) = self.desk(now());
+        match (refusal, &place) {
+            (None, Some(place)) => session.start(place, &mut desk),
+            (reason, _) => session.fail(reason.unwrap_or_default(), &mut desk),
+        }
+        sessions.push(session);
+        self.place = place;
     }
 
     /// The primary session's exit record, once it has been sent.
@@ -272,6 +297,7 @@ impl Machine {
         self.receive(now);
         self.each_session(Session::refill);
         self.settles = self.settle();
+        self.retire();
         self.transmit(now);
         self.note_progress(now);
     }

@@ -7,6 +7,7 @@
 //! | `machine` | one turn after another: whatever is ready is handled, everybody gets on |
 //! | `reaper` | every child that ends, and the signals to PID 1 |
 //! | `orders` | what the listener and the operator ask for |
+//! | `exec` | sessions that are added to the running machine, and their channels |
 //! | `session` | one process tree with its streams, to its exit record |
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
 //! | `helper` | calls that may block without end, in a child |
@@ -22,6 +23,7 @@ mod console;
 mod disk;
 mod early_mounts;
 mod event_loop;
+mod exec;
 mod helper;
 mod host;
 mod last_words;

@@ -87,6 +87,7 @@ impl Machine {
                     Duration::from_secs(u64::from(grace_s)),
                 );
             }
+            Control::Exec(order) => self.exec(*order),
             Control::Refused { what, message } => {
                 log::warn!("link: the listener does not know {what:?}: {message}");
             }
@@ -94,6 +95,7 @@ impl Machine {
             | Control::Started { .. }
             | Control::Exit { .. }
             | Control::Stage { .. }
+            | Control::Closed { .. }
             | Control::Power { .. } => {
                 self.refuse("message", "only a guest says that".into());
             }
@@ -118,7 +120,7 @@ impl Machine {
         }
     }
 
-    fn refuse(&mut self, what: &str, message: String) {
+    pub(super) fn refuse(&mut self, what: &str, message: String) {
         log::warn!("link: {what} refused: {message}");
         self.link.send(&Control::Refused {
             what: what.into(),

@@ -100,6 +100,14 @@ pub enum Control {
         /// Seconds between the stop signal and SIGKILL.
         grace_s: u32,
     },
+    /// Guest: the session is over, and the listener has stored all of it: its channel is free.
+    Closed {
+        /// Channel.
+        channel: Channel,
+    },
+    /// Listener: run another process beside the primary session's.
+    #[cfg_attr(not(feature = "appliance"), serde(skip_serializing))]
+    Exec(Box<Exec>),
     /// Either: I do not know this message, or cannot do it.
     Refused {
         /// `type` of the message refused.
@@ -107,6 +115,39 @@ pub enum Control {
         /// Why.
         message: String,
     },
+}
+
+/// A session that is added to a running machine. What it does not say is as with the primary session.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "appliance", derive(Serialize, Deserialize))]
+pub struct Exec {
+    /// ID of the new session, which the guest announces it by.
+    pub id: String,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment, `NAME=value`, beside the primary session's.
+    pub env: Vec<String>,
+    /// Working directory; empty: the primary session's.
+    pub dir: String,
+    /// `name`, `number`, `user:group`; empty: the primary session's.
+    pub user: String,
+    /// A pseudo-terminal instead of pipes.
+    pub tty: bool,
+    /// stdin takes bytes.
+    pub openstdin: bool,
+    /// The terminal's lines; 0: as usual.
+    pub rows: u16,
+    /// Characters a line.
+    pub columns: u16,
+}
+
+/// Arguments and environment are often secrets.
+impl std::fmt::Debug for Exec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exec")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What ends a VM.
@@ -256,13 +297,24 @@ fn order(fields: &Map<String, Value>) -> Result<Control, String> {
         "stop" => Control::Stop {
             grace_s: number(fields, "grace_s")?,
         },
+        "exec" => Control::Exec(Box::new(Exec {
+            id: text(fields, "id")?,
+            args: texts(fields, "args")?,
+            env: texts(fields, "env")?,
+            dir: text(fields, "dir")?,
+            user: text(fields, "user")?,
+            tty: flag(fields, "tty"),
+            openstdin: flag(fields, "openstdin"),
+            rows: number(fields, "rows")?,
+            columns: number(fields, "columns")?,
+        })),
         "refused" => Control::Refused {
             what: text(fields, "what")?,
             message: text(fields, "message")?,
         },
         _ => {
             return Err(format!(
-                "unknown message `{what}`, expected resize, signal, stop or refused"
+                "unknown message `{what}`, expected exec, resize, signal, stop or refused"
             ));
         }
     })
@@ -273,6 +325,19 @@ fn text(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
         Some(Value::String(text)) => Ok(text.clone()),
         _ => Err(format!("field `{name}`: expected a string")),
     }
+}
+
+fn texts(fields: &Map<String, Value>, name: &str) -> Result<Vec<String>, String> {
+    let list = fields.get(name).and_then(Value::as_array).map(|list| {
+        let texts = list.iter().map(|text| text.as_str().map(str::to_owned));
+        texts.collect::<Option<_>>()
+    });
+    list.flatten()
+        .ok_or_else(|| format!("field `{name}`: expected a list of strings"))
+}
+
+fn flag(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name) == Some(&Value::Bool(true))
 }
 
 fn number<T: TryFrom<u64>>(fields: &Map<String, Value>, name: &str) -> Result<T, String> {
@@ -305,6 +370,17 @@ mod tests {
                 signal: "SIG\"\u{1F40B}\n".into(),
             },
             Control::Stop { grace_s: u32::MAX },
+            Control::Exec(Box::new(Exec {
+                id: "e1".into(),
+                args: vec!["sh".into(), String::new()],
+                env: vec!["A=\n".into()],
+                dir: "/srv".into(),
+                user: "1:2".into(),
+                tty: true,
+                openstdin: true,
+                rows: 1,
+                columns: u16::MAX,
+            })),
             Control::Refused {
                 what: "dance".into(),
                 message: String::new(),
@@ -357,6 +433,11 @@ mod tests {
         for (text, name, why) in [
             (r#"{"type":"stop"}"#, "stop", "field `grace_s`"),
             (r#"{"type":"stop","grace_s":-1}"#, "stop", "32 bits"),
+            (
+                r#"{"type":"exec","id":"e","args":[1]}"#,
+                "exec",
+                "field `args`: expected a list of strings",
+            ),
             (
                 r#"{"type":"resize","channel":1,"rows":65536,"columns":1}"#,
                 "resize",

@@ -14,8 +14,8 @@ use super::seal::{CIPHER_MORE, Seal};
 use super::send::{CREDIT_FIRST, SendStream};
 use super::{CHANNELS_MOST, Channel, Control, Event, HANDSHAKE_FIRST, Options, RTO_FIRST, Stream};
 
-/// Largest payload of a frame that may have to go inside a sealed one.
-const MESSAGE_MOST: usize = super::frame::PAYLOAD_MOST - CIPHER_MORE;
+/// Largest payload of a frame that may have to go inside a sealed one; a control message is one frame.
+pub const MESSAGE_MOST: usize = super::frame::PAYLOAD_MOST - CIPHER_MORE;
 
 /// One end of the link. Feed it with [`Link::handle_input`], then drain [`Link::poll_event`] and
 /// [`Link::poll_transmit`], and come back at [`Link::poll_timeout`].
@@ -253,6 +253,23 @@ impl Link {
             }
         }
         true
+    }
+
+    /// Forgets a session's streams, whatever state they are in.
+    pub fn close(&mut self, channel: Channel) {
+        for stream in Stream::ALL {
+            self.sending.remove(&(channel, stream));
+            self.receiving.remove(&(channel, stream));
+        }
+    }
+
+    /// The peer has stored all that this end has to send of a session, the ends of its streams too.
+    pub fn delivered(&self, channel: Channel) -> bool {
+        let mut streams = self.sending.range((channel, Stream::Stdin)..);
+        streams
+            .by_ref()
+            .take_while(|((of, _), _)| *of == channel)
+            .all(|(_, stream)| stream.is_finished() && stream.unacknowledged() == 0)
     }
 
     /// Bytes that [`Link::write`] would take now. At 0 stop reading what feeds the stream.

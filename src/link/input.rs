@@ -228,6 +228,14 @@ impl Link {
         }
         match self.parse(payload) {
             Incoming::Known(message) => {
+                // Here and not at the owner's: data may come right behind it.
+                match &message {
+                    Control::Session { channel, .. } if !self.is_guest() => {
+                        self.open(*channel);
+                    }
+                    Control::Closed { channel } if !self.is_guest() => self.close(*channel),
+                    _ => {}
+                }
                 self.events.push_back(Event::Message { sequence, message });
             }
             Incoming::Unknown { what, message } => {
@@ -281,13 +289,8 @@ impl Link {
         let Some(stream) = Stream::from_number(head.stream) else {
             return;
         };
-        if !self.receiving.contains_key(&(channel, stream)) {
-            // The message that announces the session may still be on its way to the listener;
-            // a guest gets stdin for its own sessions only.
-            if self.sends(stream) || self.is_guest() || !self.open(channel) {
-                return;
-            }
-        }
+        // Of a session that is not announced yet (its message was lost: all of it comes again), or that
+        // is closed.
         let Some(receiver) = self.receiving.get_mut(&(channel, stream)) else {
             return;
         };

@@ -39,6 +39,10 @@
 //! counts as one more offset, so its acknowledgement needs no frame of its own. Where a sender no
 //! longer has what the receiver asks for, SKIP says so, and a gap of exactly that length is an event.
 //!
+//! A channel is free again when its session is over and all of it is stored: the guest closes it and
+//! says so ([`Control::Closed`]), then the listener does. Only the message that announces a session opens
+//! its channel at the listener: what comes before that message or after the end is dropped.
+//!
 //! **Control messages** ([`control`], [`messages`]) are JSON, reliable and in order like streams,
 //! counted instead of measured, and overtake data.
 //!
@@ -75,8 +79,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
-pub use control::{Control, ExitClass, ExitRecord};
-pub use endpoint::{Link, Unacknowledged};
+pub use control::{Control, Exec, ExitClass, ExitRecord};
+pub use endpoint::{Link, MESSAGE_MOST, Unacknowledged};
 pub use handshake::{Hello, Identity, Resume};
 pub use noise::{KEY_BYTES, Key};
 

@@ -92,6 +92,11 @@ impl SendStream {
         self.kept.len() as u64 + u64::from(self.finished && !self.end_acknowledged)
     }
 
+    /// Nothing more will be written.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Something is on the wire and not acknowledged.
     pub(super) fn in_flight(&self) -> bool {
         self.next > self.base + u64::from(self.end_acknowledged)
@@ -143,6 +148,9 @@ impl SendStream {
     pub(super) fn resume(&mut self, from: u64) {
         self.acknowledge(from, 0);
         self.skip_due = from < self.base;
+        // An end that nobody remembers is repeated until it is acknowledged, and brings the gap with it
+        // where that is lost.
+        self.end_acknowledged &= from > self.length();
         self.next = from.clamp(self.base, self.length()) + u64::from(self.end_acknowledged);
         self.credit = self.base + CREDIT_FIRST;
         self.probing = false;

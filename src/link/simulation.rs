@@ -9,7 +9,7 @@ mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use self::pair::{Pair, STEP};
+use self::pair::{Pair, STEP, announce};
 use self::wire::{Faults, PERFECT, Random};
 use super::*;
 
@@ -144,13 +144,16 @@ fn a_listener_that_lost_its_state_is_told_of_the_gap() {
     let mut pair = Pair::new(4, PERFECT, [0, 50_000, 0]);
     pair.finish();
     pair.new_listener();
-    let (mut forgotten, mut gap) = (false, None);
+    let (mut forgotten, mut gap, mut ends) = (false, None, 0);
     for _ in 0..200 {
         pair.exchange(
             |listener| {
                 while let Some(event) = listener.poll_event() {
                     match event {
                         Event::Hello(_) => listener.accept(Resume::default()),
+                        Event::Message { sequence, .. } => {
+                            listener.message_stored(sequence);
+                        }
                         Event::Gap {
                             channel,
                             stream,
@@ -162,19 +165,30 @@ fn a_listener_that_lost_its_state_is_told_of_the_gap() {
                                 gap = Some((from, to));
                             }
                         }
+                        Event::End {
+                            channel,
+                            stream,
+                            offset,
+                        } => {
+                            listener.stored(channel, stream, offset + 1);
+                            ends += 1;
+                        }
                         _ => {}
                     }
                 }
             },
             |guest| {
                 while let Some(event) = guest.poll_event() {
-                    forgotten |= event == Event::Established { forgotten: true };
+                    if event == (Event::Established { forgotten: true }) {
+                        forgotten = true;
+                        announce(guest);
+                    }
                 }
             },
         );
     }
     assert!(forgotten);
-    assert_eq!(gap, Some((0, 50_000)));
+    assert_eq!((gap, ends), (Some((0, 50_000)), 2));
 }
 
 #[test]

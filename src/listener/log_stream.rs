@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::container::{Container, Outcome, Progress, RunWatch};
+use super::container::{Container, Ordered, Outcome, Progress, RunWatch};
 use super::lines::{Lines, Selection};
-use super::store::{LogError, Reader, segment_starts};
+use super::store::{LogError, Reader, Whose, segment_starts};
 
 /// Bytes behind the end of the log up to which it is read in place: they have just been written,
 /// so they are in memory. Further back the disk may have to be waited for, on another thread.
@@ -56,19 +56,19 @@ impl LogStream {
         follow: bool,
     ) -> Result<Self, LogError> {
         let progress = container.watch();
-        let run = container.run();
+        let run = container.run(Whose::Primary);
         let until = container.snapshot().end;
         let dir = container.log_dir();
         let source = match from {
             Begin::Now | Begin::Tail(0) => {
-                let (reader, positions) = container.reader_at_end();
+                let (reader, positions) = container.reader_at_end(Whose::Primary);
                 Source {
                     reader,
                     lines: Lines::from_here(selection, &positions),
                 }
             }
             Begin::Start => Source {
-                reader: Reader::from_start(&dir)?,
+                reader: Reader::from_start(&dir, Whose::Primary)?,
                 lines: Lines::new(selection, 0),
             },
             Begin::Tail(count) => blocking(move || tail(&dir, until, count, selection)).await?,
@@ -81,6 +81,25 @@ impl LogStream {
             follow,
             until,
         })
+    }
+
+    /// A view of an added session's output, from its first byte to its end.
+    pub fn of(container: Arc<Container>, ordered: Ordered, selection: Selection) -> Self {
+        let Ordered {
+            reader,
+            positions,
+            run,
+        } = ordered;
+        let until = reader.position();
+        let lines = Lines::from_here(selection, &positions);
+        Self {
+            progress: container.watch(),
+            run,
+            container,
+            source: Some(Box::new(Source { reader, lines })),
+            follow: true,
+            until,
+        }
     }
 
     /// The next bytes for the client; `None` at the end: of the log as it was when it does not
@@ -159,7 +178,7 @@ fn tail(dir: &Path, end: u64, count: u64, selection: Selection) -> Result<Source
     let mut total = 0;
     let mut begin = 0;
     for start in starts.into_iter().rev().filter(|start| *start < end) {
-        let mut reader = Reader::new(dir, start, None);
+        let mut reader = Reader::new(dir, start, Whose::Primary, None);
         let mut lines = Lines::new(selection.clone(), u64::MAX);
         while reader.position() < stop {
             reader.read(stop, |record| lines.record(record, &mut Vec::new()))?;
@@ -173,7 +192,7 @@ fn tail(dir: &Path, end: u64, count: u64, selection: Selection) -> Result<Source
     }
     let lines = Lines::new(selection, total.saturating_sub(count));
     Ok(Source {
-        reader: Reader::new(dir, begin, None),
+        reader: Reader::new(dir, begin, Whose::Primary, None),
         lines,
     })
 }

@@ -13,6 +13,7 @@ pub mod api;
 mod clock;
 pub mod container;
 pub mod detach;
+mod execs;
 pub mod keys;
 mod lines;
 mod log_stream;
@@ -32,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::accept::PortError;
 use self::clock::Monotonic;
+use self::execs::Execs;
 use self::keys::Keys;
 use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
@@ -99,6 +101,7 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
     let socket = state.bind_socket()?;
     let shared = Arc::new(Shared {
         registry,
+        execs: Execs::default(),
         clock: Monotonic::start(),
         lost_after: config.lost_after,
         keys: Keys::of(&config.state),

@@ -224,13 +224,20 @@ impl Machine {
 
     /// A command of `vch` for this listener.
     pub fn vch(&self, arguments: &[&str]) -> Output {
-        program("vch")
-            .arg("--state")
-            .arg(self.path("state"))
-            .args(arguments)
+        self.vch_command(arguments)
             .stdin(Stdio::null())
             .output()
             .expect("vch")
+    }
+
+    /// The same, to be started.
+    pub fn vch_command(&self, arguments: &[&str]) -> Command {
+        let mut command = program("vch");
+        command
+            .arg("--state")
+            .arg(self.path("state"))
+            .args(arguments);
+        command
     }
 
     /// Arguments more for `vmx run`.

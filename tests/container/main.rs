@@ -6,6 +6,7 @@
 
 mod boot;
 mod damage;
+mod exec;
 mod iso;
 mod keys;
 mod link;

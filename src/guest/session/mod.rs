@@ -103,7 +103,12 @@ pub struct Session {
     /// Processes that the kernel had killed for want of memory when this one started.
     oom_kills: u64,
     master: Option<OwnedFd>,
+    /// Lines and columns that its terminal begins with.
+    size: (u16, u16),
 }
+
+/// A terminal's size until a client says otherwise.
+const TERMINAL: (u16, u16) = (24, 80);
 
 impl Session {
     /// A session that is configured and does not run yet.
@@ -120,6 +125,14 @@ impl Session {
             tried: Vec::new(),
             oom_kills: 0,
             master: None,
+            size: TERMINAL,
+        }
+    }
+
+    /// Its terminal begins with this many lines and columns; 0: as usual.
+    pub fn begin_with_size(&mut self, (rows, columns): (u16, u16)) {
+        if rows > 0 && columns > 0 {
+            self.size = (rows, columns);
         }
     }
 
@@ -136,6 +149,11 @@ impl Session {
     /// Its end is the end of the machine.
     pub fn is_primary(&self) -> bool {
         self.role == Role::Primary
+    }
+
+    /// It was added to a running machine.
+    pub fn is_added(&self) -> bool {
+        self.role == Role::Added
     }
 
     /// Its exit record has been sent.

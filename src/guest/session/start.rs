@@ -18,8 +18,6 @@ use crate::sys::spawn::{Identity, Program, Stdio, start};
 const DATABASE_MOST: usize = 1 << 20;
 /// Open files that a session's process may have, soft and hard: what docker's services set.
 const OPEN_FILES: u64 = 1 << 20;
-/// A terminal's size until a client says otherwise.
-const TERMINAL: (u16, u16) = (24, 80);
 /// Where a terminal session's terminal is shown too, as docker does.
 const CONSOLE: &str = "/dev/console";
 /// Bytes that wait in an output's pipe: the fewer turns writer and reader take, the less a processor
@@ -160,7 +158,7 @@ impl Session {
         };
         let devpts = devpts.map_err(stream("a terminal (/dev/pts)"))?;
         let pty = Pty::open(devpts.as_fd()).map_err(stream("a terminal"))?;
-        let (rows, columns) = TERMINAL;
+        let (rows, columns) = self.size;
         resize(&pty.master, rows, columns).map_err(stream("a terminal of its size"))?;
         if self.is_primary()
             && let Some(root) = &place.root

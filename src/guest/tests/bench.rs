@@ -1,6 +1,6 @@
 //! What the tests stand on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::UnwindSafe;
@@ -67,6 +67,8 @@ pub(super) struct Bench {
     pub(super) streams: BTreeMap<(Channel, Stream), Vec<u8>>,
     pub(super) ends: BTreeMap<(Channel, Stream), u64>,
     pub(super) messages: Vec<Control>,
+    /// Channels of the sessions that are announced and not closed.
+    pub(super) open: BTreeSet<Channel>,
     started: Duration,
     /// The listener reads and writes.
     pub(super) listening: bool,
@@ -115,6 +117,7 @@ impl Bench {
             streams: BTreeMap::new(),
             ends: BTreeMap::new(),
             messages: Vec::new(),
+            open: BTreeSet::new(),
             started: now(),
             listening: true,
         }
@@ -228,16 +231,14 @@ impl Bench {
     fn store(&mut self, event: Event) {
         match event {
             Event::Hello(_) => {
-                let length = |key| {
-                    self.streams
-                        .get(key)
-                        .map_or(0, |bytes: &Vec<u8>| bytes.len() as u64)
+                let next = |key| {
+                    let length = self.streams.get(&key).map_or(0, |bytes| bytes.len() as u64);
+                    length + u64::from(self.ends.contains_key(&key))
                 };
-                let next = |key| length(key) + u64::from(self.ends.contains_key(key));
-                let keys = self.streams.keys().chain(self.ends.keys());
-                let mut streams: Vec<_> = keys.map(|key| (key.0, key.1, next(key))).collect();
-                streams.sort();
-                streams.dedup();
+                let keys = self.open.iter().flat_map(|channel| {
+                    [Stream::Stdout, Stream::Stderr].map(|stream| (*channel, stream))
+                });
+                let streams = keys.map(|key| (key.0, key.1, next(key))).collect();
                 self.link.accept(Resume {
                     messages: self.messages.len() as u64,
                     streams,
@@ -265,6 +266,15 @@ impl Bench {
             }
             Event::Message { sequence, message } => {
                 assert_eq!(self.messages.len() as u64, sequence, "in order, none twice");
+                match &message {
+                    Control::Session { channel, .. } => {
+                        self.open.insert(*channel);
+                    }
+                    Control::Closed { channel } => {
+                        self.open.remove(channel);
+                    }
+                    _ => {}
+                }
                 self.messages.push(message);
                 self.link.message_stored(sequence);
             }

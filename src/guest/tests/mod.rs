@@ -3,6 +3,7 @@
 
 mod bench;
 mod endings;
+mod execs;
 mod input;
 mod output;
 

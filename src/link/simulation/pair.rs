@@ -48,6 +48,21 @@ pub(super) struct Pair {
 
 const SESSION: Channel = Channel(1);
 
+/// What a guest says first, and again to a listener that has forgotten.
+pub(super) fn announce(guest: &mut Link) {
+    guest.send(&Control::Session {
+        channel: SESSION,
+        id: "c1".into(),
+        name: String::new(),
+        path: "/bin/x".into(),
+        args: Vec::new(),
+        tty: false,
+        openstdin: true,
+        attach: true,
+        primary: true,
+    });
+}
+
 impl Pair {
     pub(super) fn new(seed: u64, faults: Faults, sizes: [usize; 3]) -> Self {
         let mut random = Random(seed);
@@ -118,26 +133,12 @@ impl Pair {
         many > 0 && self.random.one_in(many)
     }
 
-    fn announce(&mut self) {
-        self.guest.send(&Control::Session {
-            channel: SESSION,
-            id: "c1".into(),
-            name: String::new(),
-            path: "/bin/x".into(),
-            args: Vec::new(),
-            tty: false,
-            openstdin: true,
-            attach: true,
-            primary: true,
-        });
-    }
-
     /// The guest's program: announces, writes its output, ends, exits.
     fn guest_works(&mut self) {
         if !self.announced {
             self.announced = true;
             assert!(self.guest.open(SESSION));
-            self.announce();
+            announce(&mut self.guest);
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             let index = usize::from(stream.number());
@@ -258,10 +259,9 @@ impl Pair {
                     assert_eq!(sequence, self.store.messages, "message out of order");
                     self.store.messages += 1;
                     match message {
-                        Control::Session { channel, .. } => {
+                        Control::Session { .. } => {
                             self.store.known = true;
                             self.store.sessions += 1;
-                            assert!(self.listener.open(channel));
                         }
                         Control::Exit { record, .. } => self.store.exits.push(record),
                         other => panic!("listener got {other:?}"),

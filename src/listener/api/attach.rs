@@ -32,9 +32,10 @@ use super::logs::{MULTIPLEXED, RAW, has_tty};
 use super::params::Params;
 use super::{Api, RawParams, find};
 use crate::listener::container::Container;
-use crate::listener::detach::DetachKeys;
+use crate::listener::detach::{DetachKeys, DetachKeysError};
 use crate::listener::lines::Selection;
 use crate::listener::log_stream::{Begin, LogStream};
+use crate::listener::store::Whose;
 
 /// Bytes of stdin taken from a client at a time.
 const READ_BYTES: usize = 16 * 1024;
@@ -49,16 +50,8 @@ pub(super) async fn attach(
 ) -> Result<Response, ApiError> {
     let params = Params(query);
     let container = find(&shared.registry, &id)?;
-    if !wants_upgrade(request.headers()) {
-        let needed = "attach takes the connection over: send Connection: Upgrade, Upgrade: tcp";
-        return Err(ApiError::bad_request(needed));
-    }
-    let keys: DetachKeys = match params.text("detachKeys") {
-        Some(text) => text
-            .parse()
-            .map_err(|e| ApiError::bad_request(format!("{e}")))?,
-        None => DetachKeys::default(),
-    };
+    must_upgrade(request.headers())?;
+    let keys = detach_keys(params.text("detachKeys"))?;
     known_session(&container).await;
     let tty = has_tty(&container);
     let stdin = params.flag("stdin");
@@ -80,19 +73,29 @@ pub(super) async fn attach(
         params.flag("stream"),
     )
     .await?;
-    let session = Attached {
+    let client = Attached {
         container,
+        whose: Whose::Primary,
         stdin,
         keys: tty.then_some(keys),
     };
-    tokio::spawn(session.run(hyper::upgrade::on(request), output));
-    let content_type = if tty { RAW } else { MULTIPLEXED };
-    let headers = [
-        (CONNECTION, "Upgrade"),
-        (UPGRADE, "tcp"),
-        (CONTENT_TYPE, content_type),
-    ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+    Ok(client.take_over(request, output))
+}
+
+/// Keys as a request names them.
+pub(super) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, ApiError> {
+    let parsed = text.map(str::parse).transpose();
+    let keys = parsed.map_err(|e: DetachKeysError| ApiError::bad_request(e.to_string()))?;
+    Ok(keys.unwrap_or_default())
+}
+
+/// The connection is to become the client's; it must say so.
+pub(super) fn must_upgrade(headers: &HeaderMap) -> Result<(), ApiError> {
+    if wants_upgrade(headers) {
+        return Ok(());
+    }
+    let needed = "this takes the connection over: send Connection: Upgrade, Upgrade: tcp";
+    Err(ApiError::bad_request(needed))
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
@@ -108,7 +111,7 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 /// answer depends on it.
 async fn known_session(container: &Container) {
     let mut progress = container.watch();
-    let mut run = container.run();
+    let mut run = container.run(Whose::Primary);
     loop {
         progress.borrow_and_update();
         let known = container.snapshot().record.primary().is_some();
@@ -118,12 +121,14 @@ async fn known_session(container: &Container) {
     }
 }
 
-struct Attached {
-    container: Arc<Container>,
+/// A client of a session's streams.
+pub(super) struct Attached {
+    pub(super) container: Arc<Container>,
+    pub(super) whose: Whose,
     /// The client's bytes are for the process.
-    stdin: bool,
+    pub(super) stdin: bool,
     /// Looked for on a terminal only.
-    keys: Option<DetachKeys>,
+    pub(super) keys: Option<DetachKeys>,
 }
 
 /// How the client's sending ended.
@@ -137,6 +142,22 @@ enum InputEnd {
 }
 
 impl Attached {
+    /// Answers that the connection is the client's from here on, and serves it there.
+    pub(super) fn take_over(self, request: Request, output: LogStream) -> Response {
+        let content_type = if self.keys.is_some() {
+            RAW
+        } else {
+            MULTIPLEXED
+        };
+        tokio::spawn(self.run(hyper::upgrade::on(request), output));
+        let headers = [
+            (CONNECTION, "Upgrade"),
+            (UPGRADE, "tcp"),
+            (CONTENT_TYPE, content_type),
+        ];
+        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    }
+
     async fn run(self, upgrade: OnUpgrade, output: LogStream) {
         let id = self.container.id().to_owned();
         let done = match upgrade.await {
@@ -192,7 +213,7 @@ impl Attached {
                         false
                     }
                 };
-                if let Err(error) = self.container.write_stdin(&passed).await {
+                if let Err(error) = self.container.write_stdin(&self.whose, &passed).await {
                     // The process reads no more; the client learns of it by the end of the output.
                     tracing::debug!(id = self.container.id(), %error, "stdin dropped");
                     self.stdin = false;
@@ -223,7 +244,7 @@ impl Attached {
         if self.keys.is_some() {
             return InputEnd::Detached;
         }
-        if let Err(error) = self.container.close_stdin() {
+        if let Err(error) = self.container.close_stdin(&self.whose) {
             tracing::debug!(id = self.container.id(), %error, "stdin not ended");
         }
         InputEnd::Closed

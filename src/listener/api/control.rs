@@ -16,6 +16,7 @@ use super::shape::Waited;
 use super::{Api, RawParams, done, find, unchanged};
 use crate::listener::container::{Condition, Container};
 use crate::listener::signals;
+use crate::listener::store::Whose;
 use crate::listener::store::state::State as Life;
 
 /// Seconds between the stop signal and SIGKILL, when nobody says another number.
@@ -102,13 +103,18 @@ pub(super) async fn resize(
     Path(id): Path<String>,
     Query(query): RawParams,
 ) -> Result<Response, ApiError> {
-    let params = Params(query);
     let container = find(&shared.registry, &id)?;
+    let (rows, columns) = size(&Params(query))?;
+    container.resize(&Whose::Primary, rows, columns)?;
+    Ok(done())
+}
+
+/// Lines and columns of a terminal.
+pub(super) fn size(params: &Params) -> Result<(u16, u16), ApiError> {
     let need = |name| ApiError::bad_request(format!("{name}: expected a number of characters"));
     let rows = params.number("h")?.ok_or_else(|| need("h"))?;
     let columns = params.number("w")?.ok_or_else(|| need("w"))?;
-    container.resize(rows, columns)?;
-    Ok(done())
+    Ok((rows, columns))
 }
 
 pub(super) async fn remove(

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::listener::container::ClientError;
+use crate::listener::execs::ExecError;
 use crate::listener::registry::ResolveError;
 use crate::listener::store::LogError;
 
@@ -66,6 +67,20 @@ impl From<ClientError> for ApiError {
             | ClientError::StdinClosed(_) => StatusCode::CONFLICT,
             ClientError::NoLink(_) | ClientError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             ClientError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self {
+            status,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<ExecError> for ApiError {
+    fn from(error: ExecError) -> Self {
+        let status = match &error {
+            ExecError::None(_) => StatusCode::NOT_FOUND,
+            ExecError::Started(_) => StatusCode::CONFLICT,
+            ExecError::Full => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self {
             status,

@@ -4,6 +4,7 @@ mod attach;
 mod body;
 mod control;
 mod error;
+pub mod exec;
 mod logs;
 mod params;
 pub mod shape;
@@ -99,6 +100,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/{id}/kill", post(control::kill))
         .route("/containers/{id}/stop", post(control::stop))
         .route("/containers/{id}/resize", post(control::resize))
+        .route("/containers/{id}/exec", post(exec::create))
+        .route("/exec/{id}/start", post(exec::start))
+        .route("/exec/{id}/resize", post(exec::resize))
+        .route("/exec/{id}/json", get(exec::inspect))
         .route("/containers/{id}", delete(control::remove))
         .fallback(|| async { ApiError::not_found("page not found") })
         .method_not_allowed_fallback(|| async { ApiError::not_found("page not found") })

@@ -6,8 +6,8 @@ use std::pin::pin;
 use super::stdin::Stdin;
 use super::{Container, Inner};
 use crate::link::{Channel, Control};
-use crate::listener::store::StateError;
 use crate::listener::store::state::{ContainerRecord, State, StoredExit};
+use crate::listener::store::{StateError, Whose};
 
 /// Why a container cannot do what a client wants.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +60,12 @@ pub enum Condition {
     Removed,
 }
 
-/// Follows the runs of a container to the end of one. A reboot that told no exit is no end.
-#[derive(Debug)]
+/// Follows one session of a container to its end: the primary one over reboots that told no exit, an
+/// added one as long as its boot lasts.
+#[derive(Clone, Debug)]
 pub struct RunWatch {
     epoch: u64,
+    whose: Whose,
 }
 
 impl RunWatch {
@@ -71,6 +73,13 @@ impl RunWatch {
     /// answered gets all of the run's output.
     pub fn outcome(&mut self, container: &Container) -> Option<Outcome> {
         let inner = container.lock();
+        match &self.whose {
+            Whose::Primary => self.primary(&inner),
+            Whose::Session(id) => inner.session_outcome(id, self.epoch),
+        }
+    }
+
+    fn primary(&mut self, inner: &Inner) -> Option<Outcome> {
         if inner.removed {
             return Some(Outcome::Removed(inner.record.exit().cloned()));
         }
@@ -91,7 +100,7 @@ impl RunWatch {
     }
 }
 
-fn lost_reason(record: &ContainerRecord) -> String {
+pub(super) fn lost_reason(record: &ContainerRecord) -> String {
     let mut reason = "the VM is gone and did not tell an exit status".to_owned();
     if let Some(power) = &record.run.power {
         let action = if power.is_off() {
@@ -111,22 +120,23 @@ fn lost_reason(record: &ContainerRecord) -> String {
 }
 
 impl Container {
-    /// A watch over the current run.
-    pub fn run(&self) -> RunWatch {
+    /// A watch over a session of the current run.
+    pub fn run(&self, whose: Whose) -> RunWatch {
         RunWatch {
             epoch: self.lock().record.run.epoch,
+            whose,
         }
     }
 
     /// Waits for the condition.
     pub async fn wait(&self, condition: Condition) -> Outcome {
         let mut progress = self.watch();
-        let mut run = self.run();
+        let mut run = self.run(Whose::Primary);
         let mut armed = condition != Condition::NextExit || run.outcome(self).is_none();
         let ended = run.epoch;
         loop {
             progress.borrow_and_update();
-            armed |= self.run().epoch != ended;
+            armed |= self.lock().record.run.epoch != ended;
             match run.outcome(self) {
                 Some(Outcome::Removed(exit)) => return Outcome::Removed(exit),
                 Some(outcome) if armed && condition != Condition::Removed => return outcome,
@@ -144,20 +154,20 @@ impl Container {
     /// Nothing runs, or the VM is not connected.
     pub fn signal(&self, signal: &str) -> Result<(), ClientError> {
         let mut inner = self.lock();
-        let channel = inner.running()?;
+        let channel = inner.running(&Whose::Primary)?;
         inner.command(Control::Signal {
             channel,
             signal: signal.to_owned(),
         })
     }
 
-    /// Sets the size of the primary session's terminal.
+    /// Sets the size of a session's terminal.
     ///
     /// # Errors
     /// Nothing runs, or the VM is not connected.
-    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ClientError> {
+    pub fn resize(&self, whose: &Whose, rows: u16, columns: u16) -> Result<(), ClientError> {
         let mut inner = self.lock();
-        let channel = inner.running()?;
+        let channel = inner.running(whose)?;
         inner.command(Control::Resize {
             channel,
             rows,
@@ -175,16 +185,16 @@ impl Container {
         inner.command(Control::Stop { grace_s })
     }
 
-    /// Hands all of these bytes to the primary session's stdin, waiting for room as needed. While
+    /// Hands all of these bytes to a session's stdin, waiting for room as needed. While
     /// the VM is away they wait for it.
     ///
     /// # Errors
     /// The process has ended, or its stdin is closed.
-    pub async fn write_stdin(&self, mut bytes: &[u8]) -> Result<(), ClientError> {
+    pub async fn write_stdin(&self, whose: &Whose, mut bytes: &[u8]) -> Result<(), ClientError> {
         while !bytes.is_empty() {
             let mut moved = pin!(self.stdin_moved.notified());
             moved.as_mut().enable();
-            let taken = self.push_stdin(bytes)?;
+            let taken = self.push_stdin(whose, bytes)?;
             bytes = &bytes[taken..];
             if taken == 0 {
                 moved.await;
@@ -193,9 +203,9 @@ impl Container {
         Ok(())
     }
 
-    fn push_stdin(&self, bytes: &[u8]) -> Result<usize, ClientError> {
+    fn push_stdin(&self, whose: &Whose, bytes: &[u8]) -> Result<usize, ClientError> {
         let mut inner = self.lock();
-        let channel = match inner.running() {
+        let channel = match inner.running(whose) {
             Ok(channel) => channel,
             // It will start: keep the bytes by not taking them.
             Err(ClientError::NotStarted(_)) => return Ok(0),
@@ -216,14 +226,14 @@ impl Container {
         Ok(taken)
     }
 
-    /// Ends the primary session's stdin after what was written to it. A terminal has no end, and a
+    /// Ends a session's stdin after what was written to it. A terminal has no end, and a
     /// stdin that was never open none to tell: nothing happens then.
     ///
     /// # Errors
     /// The process has ended, or this cannot be written down.
-    pub fn close_stdin(&self) -> Result<(), ClientError> {
+    pub fn close_stdin(&self, whose: &Whose) -> Result<(), ClientError> {
         let mut inner = self.lock();
-        let channel = inner.running()?;
+        let channel = inner.running(whose)?;
         let session = inner.record.run.sessions.get(&channel.0);
         if session.is_none_or(|s| s.tty || !s.openstdin) {
             return Ok(());
@@ -268,7 +278,7 @@ impl Container {
 
 impl Inner {
     /// What people call it: its name, else its ID.
-    fn called(&self) -> String {
+    pub(super) fn called(&self) -> String {
         let (id, name) = (&self.record.id, &self.record.name);
         if name.is_empty() {
             id.clone()
@@ -285,14 +295,19 @@ impl Inner {
         }
     }
 
-    /// Channel of the primary session, if its process may still do something.
-    fn running(&self) -> Result<Channel, ClientError> {
+    /// Channel of the session, if its process may still do something.
+    fn running(&self, whose: &Whose) -> Result<Channel, ClientError> {
         self.unfinished()?;
-        let primary = self.record.primary().map(|(channel, _)| channel);
-        primary.ok_or_else(|| ClientError::NotStarted(self.called()))
+        match whose {
+            Whose::Primary => {
+                let primary = self.record.primary().map(|(channel, _)| channel);
+                primary.ok_or_else(|| ClientError::NotStarted(self.called()))
+            }
+            Whose::Session(id) => self.added(id),
+        }
     }
 
-    fn command(&mut self, message: Control) -> Result<(), ClientError> {
+    pub(super) fn command(&mut self, message: Control) -> Result<(), ClientError> {
         let Some(connection) = self.connection.clone().filter(|_| self.link_up) else {
             return Err(ClientError::NoLink(self.called()));
         };

@@ -3,6 +3,7 @@
 //! waiting, and readers of the log do not take it at all.
 
 mod clients;
+mod execs;
 mod outgoing;
 mod stdin;
 mod vm;
@@ -18,10 +19,11 @@ use tokio::sync::{Notify, watch};
 use self::outgoing::Outgoing;
 use self::stdin::Stdin;
 use super::store::state::{ContainerRecord, State, StoredExit};
-use super::store::{Log, LogError, Positions, Reader, StateError};
+use super::store::{Log, LogError, Positions, Reader, StateError, Whose};
 use crate::link::{Channel, Stream};
 
 pub use clients::{ClientError, Condition, Outcome, RunWatch};
+pub use execs::Ordered;
 pub use vm::VmError;
 
 /// Folder of a container's log segments.
@@ -206,10 +208,10 @@ impl Container {
     }
 
     /// A reader that begins at the end of the log as it is now, and where the streams stand there.
-    pub fn reader_at_end(&self) -> (Reader, Positions) {
+    pub fn reader_at_end(&self, whose: Whose) -> (Reader, Positions) {
         let inner = self.lock();
         let positions = inner.log.positions().clone();
-        let reader = Reader::new(&self.log_dir(), inner.log.end(), positions.primary());
+        let reader = Reader::new(&self.log_dir(), inner.log.end(), whose, Some(&positions));
         (reader, positions)
     }
 

@@ -54,10 +54,9 @@ impl Container {
         }
         inner.link_up = false;
         inner.absence += 1;
-        let streams = inner.log.positions().streams.iter();
         let resume = Resume {
             messages: inner.record.run.messages,
-            streams: streams.map(|s| (s.channel, s.stream, s.next())).collect(),
+            streams: inner.log.positions().resume(),
         };
         self.publish(&inner, true);
         Ok(resume)
@@ -228,6 +227,9 @@ impl Inner {
             let mut record = self.record.clone();
             for (sequence, message) in messages {
                 record.apply(message, now_ns);
+                if let Control::Closed { channel } = message {
+                    self.stdin.remove(channel);
+                }
                 record.run.messages = sequence + 1;
             }
             record.write(dir)?;

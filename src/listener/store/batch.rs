@@ -12,7 +12,6 @@ use crate::link::{Channel, Stream};
 pub struct Batch {
     bytes: Vec<u8>,
     index: Vec<(usize, Header)>,
-    marks: Vec<SessionMark>,
     time_ns: u64,
     /// The last record may still grow: its length and checksum are not written yet.
     open: bool,
@@ -23,7 +22,6 @@ impl Batch {
     pub fn restart(&mut self, time_ns: u64) {
         self.bytes.clear();
         self.index.clear();
-        self.marks.clear();
         self.time_ns = time_ns;
         self.open = false;
     }
@@ -76,7 +74,6 @@ impl Batch {
         self.begin(Kind::Session, mark.channel, Stream::Stdin, 0);
         self.bytes.extend_from_slice(&json);
         self.close();
-        self.marks.push(mark);
         Ok(())
     }
 
@@ -86,8 +83,13 @@ impl Batch {
         &self.bytes
     }
 
-    /// Headers and payloads of the data, gap and end records, in order.
-    pub fn steps(&self) -> impl Iterator<Item = (&Header, &[u8])> {
+    /// The time that its records carry.
+    pub fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+
+    /// Headers and payloads, in order.
+    pub fn records(&self) -> impl Iterator<Item = (&Header, &[u8])> {
         let ends = self
             .index
             .iter()
@@ -97,15 +99,9 @@ impl Batch {
         self.index
             .iter()
             .zip(ends)
-            .filter(|((_, header), _)| header.kind.moves_a_stream())
             .filter_map(|((at, header), end)| {
                 Some((header, self.bytes.get(at + HEADER_BYTES..end)?))
             })
-    }
-
-    /// Sessions announced in this batch.
-    pub fn marks(&self) -> &[SessionMark] {
-        &self.marks
     }
 
     fn room_in_open(&self, channel: Channel, stream: Stream, offset: u64) -> usize {
@@ -172,7 +168,7 @@ mod tests {
         batch.data(Channel(1), Stream::Stdout, 12, b"cd");
         batch.data(Channel(1), Stream::Stderr, 0, b"e");
         batch.end(Channel(1), Stream::Stdout, 14);
-        let steps: Vec<_> = batch.steps().map(|(h, p)| (h.offset, p.len())).collect();
+        let steps: Vec<_> = batch.records().map(|(h, p)| (h.offset, p.len())).collect();
         assert_eq!(steps, [(10, 4), (0, 1), (14, 0)]);
         assert_eq!(
             records(&mut batch),

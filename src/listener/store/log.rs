@@ -17,8 +17,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::batch::Batch;
-use super::positions::{OutOfPlace, Positions, advance};
-use super::record::{self, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Unreadable};
+use super::positions::{OutOfPlace, Positions};
+use super::record::{self, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Record, Unreadable};
 use super::segments;
 use crate::link::{Channel, Stream};
 
@@ -156,12 +156,15 @@ impl Log {
         if self.positions.epoch.is_none() {
             return Err(LogError::NoRun(self.dir.clone()));
         }
-        let mut streams = self.positions.streams.clone();
-        let mut time_ns = 0;
-        for (header, payload) in batch.steps() {
-            time_ns = header.time_ns;
-            advance(&mut streams, header, payload).map_err(|e| self.out_of_place(e))?;
+        let mut positions = self.positions.clone();
+        for (header, payload) in batch.records() {
+            let record = Record {
+                header: *header,
+                payload,
+            };
+            positions.apply(&record).map_err(|e| self.out_of_place(e))?;
         }
+        let time_ns = batch.time_ns();
         let bytes = batch.sealed();
         let full = self
             .segment
@@ -171,10 +174,7 @@ impl Log {
             self.rotate(time_ns)?;
         }
         self.write(bytes)?;
-        self.positions.streams = streams;
-        for mark in batch.marks() {
-            self.positions.mark(mark.clone());
-        }
+        self.positions = positions;
         Ok(())
     }
 

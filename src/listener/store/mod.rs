@@ -21,6 +21,6 @@ mod tests;
 pub use batch::Batch;
 pub use log::{Log, LogError, SEGMENT_BYTES};
 pub use positions::{Positions, SessionMark, StreamPosition};
-pub use reader::{CHUNK_BYTES, Reader};
+pub use reader::{CHUNK_BYTES, Reader, Whose};
 pub use record_file::StateError;
 pub use segments::list as segment_starts;

@@ -40,6 +40,9 @@ pub struct SessionMark {
     pub id: String,
     /// Its end is the end of the VM: its output is the container's.
     pub primary: bool,
+    /// It is over: the channel is free for another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// Everything that the next record's meaning depends on.
@@ -104,6 +107,22 @@ impl Positions {
         }
     }
 
+    /// What the link resumes from: every stream of every session that is open.
+    pub fn resume(&self) -> Vec<(Channel, Stream, u64)> {
+        let outputs = [Stream::Stdout, Stream::Stderr];
+        let open = self.sessions.iter().flat_map(|session| {
+            outputs.map(|stream| {
+                (
+                    session.channel,
+                    stream,
+                    self.stream(session.channel, stream),
+                )
+            })
+        });
+        open.map(|(channel, stream, position)| (channel, stream, position.next()))
+            .collect()
+    }
+
     /// Position of one stream; a stream without any record stands at 0.
     pub fn stream(&self, channel: Channel, stream: Stream) -> StreamPosition {
         find(&self.streams, channel, stream)
@@ -142,10 +161,17 @@ impl Positions {
         Ok(())
     }
 
-    /// Remembers which session a channel carries.
-    pub fn mark(&mut self, mark: SessionMark) {
-        match self.sessions.iter_mut().find(|s| s.channel == mark.channel) {
-            Some(known) => *known = mark,
+    /// Remembers which session a channel carries. Another one than before begins at 0.
+    fn mark(&mut self, mark: SessionMark) {
+        let known = self.sessions.iter().position(|s| s.channel == mark.channel);
+        let same = known.is_some_and(|at| self.sessions[at].id == mark.id);
+        if mark.closed || (known.is_some() && !same) {
+            self.streams.retain(|s| s.channel != mark.channel);
+        }
+        match known {
+            Some(at) if mark.closed => drop(self.sessions.remove(at)),
+            Some(at) => self.sessions[at] = mark,
+            None if mark.closed => {}
             None => self.sessions.push(mark),
         }
     }
@@ -171,7 +197,7 @@ fn find(streams: &[StreamPosition], channel: Channel, stream: Stream) -> Option<
 ///
 /// # Errors
 /// [`OutOfPlace`]; nothing has changed.
-pub fn advance(
+fn advance(
     streams: &mut Vec<StreamPosition>,
     header: &Header,
     payload: &[u8],

@@ -15,9 +15,29 @@ use crate::link::Channel;
 pub const CHUNK_BYTES: usize = 128 * 1024;
 const _: () = assert!(CHUNK_BYTES >= HEADER_BYTES + MAX_PAYLOAD_BYTES);
 
-/// Guests number their sessions from 1 and the primary one is the first: where bytes of a session
-/// are logged before its announcement is (a lost frame), they are still shown.
-const PRIMARY_BY_CUSTOM: Channel = Channel(1);
+/// Whose output is read: one session's of all that a log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The container's own.
+    Primary,
+    /// That of the session with this ID.
+    Session(String),
+}
+
+impl Whose {
+    /// Channel of the session, where it has one now.
+    pub fn channel(&self, positions: &Positions) -> Option<Channel> {
+        let sessions = &positions.sessions;
+        sessions.iter().find(|s| self.means(s)).map(|s| s.channel)
+    }
+
+    fn means(&self, mark: &SessionMark) -> bool {
+        match self {
+            Self::Primary => mark.primary,
+            Self::Session(id) => mark.id == *id,
+        }
+    }
+}
 
 thread_local! {
     /// Reading never waits between filling and emptying the chunk, so all readers of a thread
@@ -25,23 +45,26 @@ thread_local! {
     static CHUNK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Reads the records of one session (the primary one) in order.
+/// Reads the records of one session in order.
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
     position: u64,
     segment: Option<(File, u64)>,
+    whose: Whose,
+    /// The session's channel, once it is known.
     selected: Option<Channel>,
 }
 
 impl Reader {
-    /// A reader at a record's position. `selected` is the channel of the session to read; the
-    /// log's own session records change it on the way.
-    pub fn new(dir: &Path, position: u64, selected: Option<Channel>) -> Self {
+    /// A reader at a record's position: a segment's first, or where the streams stand so.
+    pub fn new(dir: &Path, position: u64, whose: Whose, positions: Option<&Positions>) -> Self {
+        let selected = positions.and_then(|positions| whose.channel(positions));
         Self {
             dir: dir.to_owned(),
             position,
             segment: None,
+            whose,
             selected,
         }
     }
@@ -50,13 +73,14 @@ impl Reader {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn from_start(dir: &Path) -> Result<Self, LogError> {
+    pub fn from_start(dir: &Path, whose: Whose) -> Result<Self, LogError> {
         let starts = segments::list(dir).map_err(|source| LogError::Io {
             action: "read",
             path: dir.to_owned(),
             source,
         })?;
-        Ok(Self::new(dir, starts.first().copied().unwrap_or(0), None))
+        let start = starts.first().copied().unwrap_or(0);
+        Ok(Self::new(dir, start, whose, None))
     }
 
     /// Position of the next record.
@@ -129,19 +153,22 @@ impl Reader {
         match record.header.kind {
             Kind::Checkpoint => {
                 if let Ok(positions) = serde_json::from_slice::<Positions>(record.payload) {
-                    self.selected = positions.primary().or(self.selected);
+                    self.selected = self.whose.channel(&positions);
                 }
                 take(record);
             }
             Kind::Session => {
-                if let Ok(mark) = serde_json::from_slice::<SessionMark>(record.payload)
-                    && mark.primary
-                {
-                    self.selected = Some(mark.channel);
+                let mark = serde_json::from_slice::<SessionMark>(record.payload);
+                match mark {
+                    Ok(mark) if mark.closed && self.selected == Some(mark.channel) => {
+                        self.selected = None;
+                    }
+                    Ok(mark) if self.whose.means(&mark) => self.selected = Some(mark.channel),
+                    Ok(_) | Err(_) => {}
                 }
             }
             Kind::Data | Kind::End | Kind::Gap => {
-                if self.selected.unwrap_or(PRIMARY_BY_CUSTOM) == record.header.channel {
+                if self.selected == Some(record.header.channel) {
                     take(record);
                 }
             }

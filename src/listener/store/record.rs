@@ -34,11 +34,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// True for the kinds that bring a stream forward.
-    pub fn moves_a_stream(self) -> bool {
-        matches!(self, Self::Data | Self::End | Self::Gap)
-    }
-
     fn code(self) -> u8 {
         match self {
             Self::Data => 1,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::link::control::PowerAction;
-use crate::link::{Channel, Control, ExitRecord};
+use crate::link::{Channel, Control, ExitClass, ExitRecord};
+
+/// Added sessions that are remembered after their end: whoever waits for one has asked by then.
+const ENDED_MOST: usize = 16;
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,10 +63,32 @@ pub struct Run {
     pub messages: u64,
     /// Sessions by channel. Boxed: a map makes room for eleven, and most VMs have one.
     pub sessions: BTreeMap<u16, Box<SessionRecord>>,
+    /// Added sessions that are over, the newest last, at most [`ENDED_MOST`].
+    pub ended: Vec<SessionRecord>,
     /// Last step of boot or stop that the guest told.
     pub stage: Option<Stage>,
     /// The guest's last word, when it had one.
     pub power: Option<Power>,
+}
+
+impl Run {
+    fn remember(&mut self, session: SessionRecord) {
+        if self.ended.len() >= ENDED_MOST {
+            self.ended.remove(0);
+        }
+        self.ended.push(session);
+    }
+
+    /// The session with this ID, open or over.
+    pub fn session(&self, id: &str) -> Option<&SessionRecord> {
+        let open = self.sessions.values().map(|session| &**session);
+        open.chain(&self.ended).find(|session| session.id == id)
+    }
+}
+
+/// IDs of added sessions are made by the listener: 64 hexadecimal digits.
+fn is_exec_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A VM's own word that it ends.
@@ -164,6 +189,10 @@ impl ContainerRecord {
                 primary,
             } => {
                 let session = self.run.sessions.entry(channel.0).or_default();
+                if session.id != *id {
+                    // A channel that another session had.
+                    **session = SessionRecord::default();
+                }
                 session.id.clone_from(id);
                 session.name.clone_from(name);
                 session.path.clone_from(path);
@@ -207,10 +236,32 @@ impl ContainerRecord {
                     reason: reason.clone(),
                 });
             }
+            Control::Closed { channel } => {
+                if let Some(mut session) = self.run.sessions.remove(&channel.0) {
+                    // The guest has seen every byte acknowledged.
+                    if let Some(exit) = &mut session.exit {
+                        exit.shown = true;
+                    }
+                    self.run.remember(*session);
+                }
+            }
+            Control::Refused { what, message } if is_exec_id(what) => {
+                let record = ExitRecord::failed(ExitClass::Failed, message.clone(), 0);
+                self.run.remember(SessionRecord {
+                    id: what.clone(),
+                    exit: Some(StoredExit {
+                        record,
+                        shown: true,
+                        missing: 0,
+                    }),
+                    ..SessionRecord::default()
+                });
+            }
             // Ours to send, and a refusal is for the log of the listener.
             Control::Resize { .. }
             | Control::Signal { .. }
             | Control::Stop { .. }
+            | Control::Exec(_)
             | Control::Refused { .. } => {}
         }
     }
@@ -233,7 +284,6 @@ impl ContainerRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::ExitClass;
 
     const ONE: Channel = Channel(1);
 
@@ -301,6 +351,25 @@ mod tests {
             exit.shown = true;
         }
         assert_eq!(record.exit().map(|e| e.record.status), Some(3));
+    }
+
+    #[test]
+    fn a_closed_session_is_over_and_its_channel_another_s() {
+        let mut record = after(&[session(), exit(3), Control::Closed { channel: ONE }]);
+        assert!(record.run.sessions.is_empty());
+        let over = record.run.session("abc").and_then(|s| s.exit.clone());
+        assert!(over.is_some_and(|exit| exit.shown && exit.record.status == 3));
+        for number in 0..100 {
+            let mut next = session();
+            if let Control::Session { id, .. } = &mut next {
+                *id = format!("e{number}");
+            }
+            record.apply(&next, 10);
+            assert!(record.run.sessions[&1].exit.is_none());
+            record.apply(&Control::Closed { channel: ONE }, 10);
+        }
+        assert_eq!(record.run.ended.len(), ENDED_MOST);
+        assert!(record.run.session("e99").is_some());
     }
 
     #[test]

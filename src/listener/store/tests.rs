@@ -12,6 +12,7 @@ const ONE: Channel = Channel(1);
 
 fn mark(channel: u16, primary: bool) -> SessionMark {
     SessionMark {
+        closed: false,
         channel: Channel(channel),
         id: format!("session-{channel}"),
         primary,
@@ -50,7 +51,11 @@ fn read_from(dir: &Path, mut reader: Reader, end: u64) -> Vec<u8> {
 }
 
 fn read_all(dir: &Path, end: u64) -> Vec<u8> {
-    read_from(dir, Reader::from_start(dir).expect("reader"), end)
+    read_from(
+        dir,
+        Reader::from_start(dir, Whose::Primary).expect("reader"),
+        end,
+    )
 }
 
 #[test]
@@ -178,7 +183,7 @@ fn a_reader_never_passes_the_published_end() {
     let end = log.end();
     append(&mut log, b"two");
     assert_eq!(read_all(dir.path(), end), b"one");
-    let late = Reader::new(dir.path(), end, Some(ONE));
+    let late = Reader::new(dir.path(), end, Whose::Primary, Some(log.positions()));
     assert_eq!(read_from(dir.path(), late, log.end()), b"two");
 }
 
@@ -194,6 +199,51 @@ fn only_the_primary_session_is_read() {
     batch.data(ONE, Stream::Stdout, 0, b"primary");
     log.append(&mut batch).expect("append");
     assert_eq!(read_all(dir.path(), log.end()), b"primary");
+    let whose = Whose::Session("session-2".into());
+    let added = Reader::from_start(dir.path(), whose).expect("reader");
+    assert_eq!(read_from(dir.path(), added, log.end()), b"exec");
+}
+
+#[test]
+fn a_channel_that_is_closed_may_carry_another_session() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    begin(&mut log, 7);
+    let named = |id: &str, closed| SessionMark {
+        id: id.into(),
+        closed,
+        ..mark(2, false)
+    };
+    // All in one batch, and each in its own.
+    for apart in [false, true] {
+        let mut batch = Batch::default();
+        batch.restart(1);
+        for id in ["first", "second"] {
+            batch.session(named(id, false)).expect("session");
+            batch.data(Channel(2), Stream::Stdout, 0, id.as_bytes());
+            batch.end(Channel(2), Stream::Stdout, id.len() as u64);
+            if apart {
+                log.append(&mut batch).expect("append");
+                batch.restart(1);
+            }
+            batch.session(named("", true)).expect("session");
+        }
+        log.append(&mut batch).expect("append");
+        assert_eq!(
+            log.positions().resume().len(),
+            2,
+            "of the primary one alone"
+        );
+    }
+    for id in ["first", "second"] {
+        let whose = Whose::Session(id.into());
+        let reader = Reader::from_start(dir.path(), whose).expect("reader");
+        let twice = id.repeat(2).into_bytes();
+        assert_eq!(read_from(dir.path(), reader, log.end()), twice);
+    }
+    let (end, positions) = (log.end(), log.positions().clone());
+    let again = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    assert_eq!((again.end(), again.positions()), (end, &positions));
 }
 
 #[test]
@@ -208,7 +258,7 @@ fn damage_inside_is_told_and_not_skipped() {
     let at = bytes.len() - 40;
     bytes[at] ^= 1;
     fs::write(&file, &bytes).expect("segment");
-    let mut reader = Reader::from_start(dir.path()).expect("reader");
+    let mut reader = Reader::from_start(dir.path(), Whose::Primary).expect("reader");
     let failed = loop {
         if let Err(e) = reader.read(log.end(), |_| {}) {
             break e;

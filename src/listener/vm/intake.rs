@@ -151,14 +151,25 @@ impl Task {
                 primary,
                 ..
             } => {
-                self.link.open(*channel);
                 let mark = SessionMark {
                     channel: *channel,
                     id: id.clone(),
                     primary: *primary,
+                    closed: false,
                 };
                 if let Err(error) = brought.batch.session(mark) {
                     tracing::warn!(peer = %self.connection.peer, %error, "session not marked");
+                }
+            }
+            Control::Closed { channel } => {
+                let mark = SessionMark {
+                    channel: *channel,
+                    id: String::new(),
+                    primary: false,
+                    closed: true,
+                };
+                if let Err(error) = brought.batch.session(mark) {
+                    tracing::warn!(peer = %self.connection.peer, %error, "session not closed");
                 }
             }
             Control::Refused { what, message } => {

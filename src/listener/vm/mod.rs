@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::intake::Brought;
 use super::clock::{Monotonic, now_ns};
 use super::container::{Absence, Connection, Container};
+use super::execs::Execs;
 use super::keys::Keys;
 use super::registry::Registry;
 use super::store::Batch;
@@ -58,6 +59,8 @@ struct Scratch {
 pub struct Shared {
     /// The containers.
     pub registry: Registry,
+    /// Processes that clients have added.
+    pub execs: Execs,
     /// The links' clock.
     pub clock: Monotonic,
     /// A VM without link is given up after this.
