@@ -55,6 +55,8 @@ pub fn run() -> ! {
     let mut steps = Steps::default();
     console::install();
     last_words::install();
+    // What is made here gets the mode that is asked for; programs start with a mask of their own.
+    rustix::process::umask(rustix::fs::Mode::empty());
     if let Err(error) = steps.take("signals", signals::block_all) {
         log::error!("blocking signals: {error}");
     }

@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use rustix::event::epoll;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::Timespec;
 
 use crate::link::{Channel, Stream};
 
@@ -126,16 +127,18 @@ impl fmt::Debug for EventLoop {
 
 /// Time since the machine started, for deadlines and durations.
 pub fn now() -> Duration {
-    duration(clock_gettime(ClockId::Monotonic))
+    duration(ClockId::CLOCK_MONOTONIC)
 }
 
 /// Milliseconds since 1970, for people.
 pub fn wall_ms() -> u64 {
-    u64::try_from(duration(clock_gettime(ClockId::Realtime)).as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(duration(ClockId::CLOCK_REALTIME).as_millis()).unwrap_or(u64::MAX)
 }
 
-fn duration(time: Timespec) -> Duration {
-    Duration::try_from(time).unwrap_or_default()
+/// Through the C library, which asks no kernel; rustix looks for the same page in /proc, which is not
+/// there yet when it first does.
+fn duration(clock: ClockId) -> Duration {
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -42,6 +42,8 @@ pub struct Machine {
     uevents: bool,
     /// No child is left.
     pub(super) childless: bool,
+    /// Processes that the kernel had killed for want of memory when we looked last.
+    pub(super) oom_kills: u64,
     /// Children that are no sessions and whose end somebody waits for.
     pub(super) helpers: Vec<(i32, Option<reap::End>)>,
     /// When the next exit record may be due.
@@ -87,6 +89,7 @@ impl Machine {
             stopping: None,
             uevents: false,
             childless: false,
+            oom_kills: 0,
             helpers: Vec::new(),
             settles: None,
             progress: Duration::ZERO,

@@ -59,12 +59,39 @@ impl Machine {
             *helper = Some(end);
             return;
         }
+        let oom = self.was_oom_killed(end);
         let (sessions, mut desk) = self.desk(now);
         for session in sessions {
-            if session.reaped(pid, end, &mut desk) {
+            if session.reaped(pid, end, oom, &mut desk) {
                 return;
             }
         }
         log::debug!("process {pid}, an orphan, ended: {end:?}");
     }
+
+    /// Killed, and the kernel has killed something for want of memory since we looked last: as with
+    /// docker, that counts for the container, and the whole machine is the container.
+    fn was_oom_killed(&mut self, end: reap::End) -> bool {
+        let killed = matches!(
+            end,
+            reap::End::Signaled {
+                signal: stop::KILL,
+                ..
+            }
+        );
+        if !killed {
+            return false;
+        }
+        let count = oom_kills();
+        count > std::mem::replace(&mut self.oom_kills, count)
+    }
+}
+
+/// Processes that the kernel has killed for want of memory since it started.
+pub(super) fn oom_kills() -> u64 {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::plan::mounts::{Action, Flags};
-use crate::sys::inside::{Device, Inside};
+use crate::sys::inside::{Device, Folder, Inside, split};
 
 /// Permissions of devices that everybody may use.
 const DEVICE_MODE: u32 = 0o666;
@@ -16,8 +16,10 @@ const DEVICE_MODE: u32 = 0o666;
 /// Carries out the actions in order. What an image does not let us do (it is read-only and lacks the
 /// folder) is told and left out: the container may not need it.
 pub fn furnish(root: &Inside, actions: &[Action]) {
+    // The files of one folder come one after another: it is looked up once.
+    let mut folder = None;
     for action in actions {
-        match act(root, action) {
+        match act(root, &mut folder, action) {
             Ok(()) => {}
             // The image's own link or device of that name.
             Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
@@ -26,7 +28,9 @@ pub fn furnish(root: &Inside, actions: &[Action]) {
     }
 }
 
-fn act(root: &Inside, action: &Action) -> std::io::Result<()> {
+type LastFolder<'a> = Option<(&'a str, Folder)>;
+
+fn act<'a>(root: &Inside, last: &mut LastFolder<'a>, action: &'a Action) -> std::io::Result<()> {
     match action {
         Action::Directory { path, mode } => root.make_directory(path, *mode),
         Action::Mount {
@@ -38,15 +42,34 @@ fn act(root: &Inside, action: &Action) -> std::io::Result<()> {
         Action::Device {
             path,
             number: (major, minor),
-        } => root.make_device(
-            path,
-            Device {
+        } => {
+            let device = Device {
                 major: *major,
                 minor: *minor,
-            },
-            DEVICE_MODE,
-        ),
-        Action::Link { path, target } => root.make_link(path, target),
+            };
+            let (folder, name) = folder_of(root, last, path)?;
+            folder.make_device(name, device, DEVICE_MODE)
+        }
+        Action::Link { path, target } => {
+            let (folder, name) = folder_of(root, last, path)?;
+            folder.make_link(name, target)
+        }
+    }
+}
+
+/// Mounts come before what is made in them, so that a folder stays what it was.
+fn folder_of<'l, 'a>(
+    root: &Inside,
+    last: &'l mut LastFolder<'a>,
+    path: &'a str,
+) -> std::io::Result<(&'l Folder, &'a str)> {
+    let (parent, name) = split(path);
+    if last.as_ref().is_none_or(|(of, _)| *of != parent) {
+        *last = Some((parent, root.folder(parent)?));
+    }
+    match last {
+        Some((_, folder)) => Ok((folder, name)),
+        None => Err(Errno::NOENT.into()),
     }
 }
 

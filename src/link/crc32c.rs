@@ -11,20 +11,24 @@ static TABLES: LazyLock<[[u32; 256]; 8]> = LazyLock::new(tables);
 /// Table 0 is the checksum of each byte, table n that of each byte with n zeroes after it.
 fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0u32; 256]; 8];
-    for byte in 0..256 {
-        let mut crc = byte as u32;
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
+    // The checksum is linear: that of two bytes' exclusive or is the exclusive or of theirs. So one
+    // step for each power of two, and one operation for each entry between.
+    let mut crc = 1;
+    let mut power = 128;
+    while power > 0 {
+        crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
+        for step in (0..256).step_by(2 * power) {
+            tables[0][step + power] = tables[0][step] ^ crc;
         }
-        for table in &mut tables {
-            table[byte] = crc;
-        }
+        power /= 2;
     }
-    for byte in 0..256 {
-        for table in 1..8 {
-            let before = tables[table - 1][byte];
-            tables[table][byte] = (before >> 8) ^ tables[0][(before & 0xff) as usize];
+    let [first, rest @ ..] = &mut tables;
+    let mut before = *first;
+    for table in rest {
+        for (entry, before) in table.iter_mut().zip(before) {
+            *entry = (before >> 8) ^ first[(before & 0xff) as usize];
         }
+        before = *table;
     }
     tables
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawMode, ResolveFlags, chmodat, makedev, mkdirat, mknodat,
-    openat2, symlinkat,
+    FileType, Mode, OFlags, RawMode, ResolveFlags, makedev, mkdirat, mknodat, openat2, symlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -90,37 +89,15 @@ impl Inside {
             self.make_directory(parent, 0o755)?;
         }
         let parent = self.parent(parent)?;
-        mkdirat(&parent, name, Mode::from_raw_mode(mode))?;
-        // The caller's mode, whatever the file mode creation mask is.
-        Ok(chmodat(
-            &parent,
-            name,
-            Mode::from_raw_mode(mode),
-            AtFlags::empty(),
-        )?)
+        Ok(mkdirat(&parent, name, Mode::from_raw_mode(mode))?)
     }
 
-    /// Makes a character device.
+    /// A folder, to make things in it.
     ///
     /// # Errors
-    /// The name is taken, or the file system is read-only.
-    pub fn make_device(&self, path: &str, device: Device, mode: RawMode) -> io::Result<()> {
-        let (parent, name) = split(path);
-        let parent = self.parent(parent)?;
-        let number = makedev(device.major, device.minor);
-        mknodat(
-            &parent,
-            name,
-            FileType::CharacterDevice,
-            Mode::from_raw_mode(mode),
-            number,
-        )?;
-        Ok(chmodat(
-            &parent,
-            name,
-            Mode::from_raw_mode(mode),
-            AtFlags::empty(),
-        )?)
+    /// There is none.
+    pub fn folder(&self, path: &str) -> io::Result<Folder> {
+        self.parent(path).map(Folder)
     }
 
     /// Makes an empty file, something to mount over.
@@ -137,15 +114,6 @@ impl Inside {
             Mode::from_raw_mode(mode),
             0,
         )?)
-    }
-
-    /// Makes a symbolic link.
-    ///
-    /// # Errors
-    /// The name is taken, or the file system is read-only.
-    pub fn make_link(&self, path: &str, target: &str) -> io::Result<()> {
-        let (parent, name) = split(path);
-        Ok(symlinkat(target, self.parent(parent)?, name)?)
     }
 
     /// Mounts a file system on what `path` leads to.
@@ -189,6 +157,36 @@ impl Inside {
     }
 }
 
+/// A folder of a container's tree.
+#[derive(Debug)]
+pub struct Folder(OwnedFd);
+
+impl Folder {
+    /// Makes a character device.
+    ///
+    /// # Errors
+    /// The name is taken, or the file system is read-only.
+    pub fn make_device(&self, name: &str, device: Device, mode: RawMode) -> io::Result<()> {
+        let number = makedev(device.major, device.minor);
+        let mode = Mode::from_raw_mode(mode);
+        Ok(mknodat(
+            &self.0,
+            name,
+            FileType::CharacterDevice,
+            mode,
+            number,
+        )?)
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// The name is taken, or the file system is read-only.
+    pub fn make_link(&self, name: &str, target: &str) -> io::Result<()> {
+        Ok(symlinkat(target, &self.0, name)?)
+    }
+}
+
 impl AsFd for Inside {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
@@ -201,7 +199,7 @@ fn by_descriptor(fd: BorrowedFd<'_>) -> String {
 }
 
 /// `/a/b` is `/a` and `b`; `/a` is nothing and `a`.
-fn split(path: &str) -> (&str, &str) {
+pub fn split(path: &str) -> (&str, &str) {
     let path = path.trim_end_matches('/');
     path.rsplit_once('/').unwrap_or(("", path))
 }
@@ -238,7 +236,8 @@ mod tests {
             .make_directory("/a/b/c", 0o700)
             .expect("there already");
         assert!(folder.path().join("a/b/c").is_dir());
-        inside.make_link("/a/to", "b").expect("linked");
+        let in_a = inside.folder("/a").expect("it is there");
+        in_a.make_link("to", "b").expect("linked");
         inside
             .make_directory("/a/to/d", 0o755)
             .expect("made through the link");

@@ -1,7 +1,7 @@
 // The floor: the least that an init can do to get a container's output out. It loads the modules,
 // mounts the disk, runs the command with ttyS0 as its output and powers off. What tether takes
 // longer than this is what its promises cost; see tests/bench. -DCOMMAND and -DPORT make variants;
-// -DRELAY puts a pipe between the command and the port.
+// -DALONE starts the command without a shell, -DRELAY puts a pipe between the command and the port.
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,7 +52,11 @@ int main(void)
         dup2(output[1], 1);
         dup2(output[1], 2);
         close(output[0]);
+#ifdef ALONE
+        execl(COMMAND, COMMAND, NULL);
+#else
         execl("/bin/sh", "sh", "-c", COMMAND, NULL);
+#endif
         _exit(127);
     }
 #ifdef RELAY

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::ending::{self, Decision, Facts};
-use super::{Desk, Patience, Session, State, record, send, start};
+use super::{Desk, Patience, Session, State, record, send};
 use crate::guest::event_loop::wall_ms;
 use crate::link::{Control, Stream};
 use crate::sys::reap::End;
 
 impl Session {
     /// Takes the end of a process if it is this session's own.
-    pub fn reaped(&mut self, pid: i32, end: End, desk: &mut Desk<'_>) -> bool {
+    /// `oom`: the kernel has killed something for want of memory.
+    pub fn reaped(&mut self, pid: i32, end: End, oom: bool, desk: &mut Desk<'_>) -> bool {
         let own = match &self.state {
             State::Starting { pid, .. } | State::Running { pid, .. } => *pid,
             State::Waiting | State::Ended { .. } | State::Reported { .. } => return false,
@@ -21,14 +22,6 @@ impl Session {
         // What it said of its start comes first: its code means nothing if it never ran.
         self.outcome(desk);
         if self.is_alive() {
-            let killed = matches!(
-                end,
-                End::Signaled {
-                    signal: record::KILL,
-                    ..
-                }
-            );
-            let oom = killed && start::oom_kills() > self.oom_kills;
             let record = record::ended(end, oom, wall_ms());
             self.state = State::Ended {
                 record,

@@ -100,8 +100,6 @@ pub struct Session {
     stderr: Output,
     /// The path that each candidate of the start stands for, until it is known to run.
     tried: Vec<String>,
-    /// Processes that the kernel had killed for want of memory when this one started.
-    oom_kills: u64,
     master: Option<OwnedFd>,
     /// Lines and columns that its terminal begins with.
     size: (u16, u16),
@@ -123,7 +121,6 @@ impl Session {
             stdout: Output::none(channel, Stream::Stdout),
             stderr: Output::none(channel, Stream::Stderr),
             tried: Vec::new(),
-            oom_kills: 0,
             master: None,
             size: TERMINAL,
         }

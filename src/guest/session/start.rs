@@ -94,7 +94,6 @@ impl Session {
         };
         let plan = process(&self.config, around)?;
         let streams = self.streams(place)?;
-        self.oom_kills = oom_kills();
         let started =
             start(&program(&plan, place, user.as_ref()), streams.theirs).map_err(NotTried::Fork)?;
         self.tried = plan
@@ -271,14 +270,4 @@ fn pipe(ours: Ours) -> io::Result<(OwnedFd, OwnedFd)> {
     };
     rustix::io::ioctl_fionbio(&ours, true)?;
     Ok((theirs, ours))
-}
-
-/// Processes that the kernel has killed for want of memory since it started. The whole machine is
-/// the container: a session killed by SIGKILL while the count grew was one of them.
-pub(super) fn oom_kills() -> u64 {
-    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count
-        .and_then(|count| count.trim().parse().ok())
-        .unwrap_or_default()
 }

@@ -13,6 +13,7 @@ use crate::guest::carrier::{Carrier, Pace};
 use crate::guest::event_loop::now;
 use crate::guest::host::Host;
 use crate::guest::machine::Machine;
+use crate::guest::reaper::oom_kills;
 use crate::guest::session::Place;
 use crate::link::{Channel, Control, Event, ExitRecord, Link, Options, Resume, Stream};
 use crate::sys::{fork, signals};
@@ -91,6 +92,7 @@ impl Bench {
             socket.set_nonblocking(true).expect("a socket");
         }
         let mut machine = Machine::new(Host::default()).expect("descriptors");
+        machine.oom_kills = oom_kills();
         let named = sessions
             .into_iter()
             .zip(b'a'..=b'z')

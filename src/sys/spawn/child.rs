@@ -8,8 +8,6 @@ use super::{Note, Program, StartError, Stdio, Step};
 
 /// Exit code of a child that could not start its program; nobody but the reaper sees it.
 const NEVER_RAN: c_int = 127;
-/// Highest signal number.
-const SIGNALS: c_int = 64;
 /// How willingly the kernel ends this process when memory is short; PID 1 is at -1000.
 const SCORE: &CStr = c"/proc/self/oom_score_adj";
 
@@ -201,12 +199,11 @@ fn identity(program: &Program<'_>) -> Outcome {
 }
 
 /// Every signal at its default and none blocked: a program must not inherit what an init ignores
-/// (`yes | head -1` ends by SIGPIPE).
+/// (`yes | head -1` ends by SIGPIPE). That is SIGPIPE alone: the kernel starts process 1 with all at
+/// their defaults, Rust's start ignores that one, and handlers do not survive `execve`.
 fn signals() -> Outcome {
-    for number in 1..=SIGNALS {
-        // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the C library's own two refuse.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
-    }
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigemptyset` initialises the set.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
