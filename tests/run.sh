@@ -33,5 +33,6 @@ else
     make --no-print-directory iso KERNEL=own
     machines 'real machines: containers, vmx run' --test container --test vmx_run -- --test-threads=2
     $step 'Secure Boot' tests/secure-boot.sh build/cache/own
+    $step 'the boot budget' tests/budget/run.sh
 fi
 $step 'two builds are the same bytes' tests/reproducible.sh

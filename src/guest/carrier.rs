@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::event_loop::Ready;
 use crate::link::Link;
-use crate::sys::serial;
+use crate::sys::{file, serial};
 
 /// Name of the virtio-serial port that carries a link.
 pub const VIRTIO_PORT: &str = "tether.link";
@@ -223,13 +223,13 @@ impl AsFd for Carrier {
 
 /// True when the serial port of that name (`ttyS1`) has a chip behind it.
 pub fn is_serial_port(name: &str) -> bool {
-    std::fs::read_to_string(format!("/sys/class/tty/{name}/type"))
-        .is_ok_and(|kind| kind.trim() != NO_CHIP)
+    let kind = file::text(&format!("/sys/class/tty/{name}/type"));
+    !kind.is_empty() && kind.trim() != NO_CHIP
 }
 
 fn virtio_port() -> Option<String> {
     for entry in std::fs::read_dir(VIRTIO_PORTS).ok()?.flatten() {
-        let name = std::fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+        let name = file::text(entry.path().join("name").to_str()?);
         if name.trim() == VIRTIO_PORT {
             return Some(format!("/dev/{}", entry.file_name().to_str()?));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::event_loop::now;
 use super::machine::Machine;
 use crate::plan::stop;
+use crate::sys::file;
 use crate::sys::reap::{self, Reaped};
 
 impl Machine {
@@ -89,7 +90,7 @@ impl Machine {
 
 /// Processes that the kernel has killed for want of memory since it started.
 pub(super) fn oom_kills() -> u64 {
-    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let text = file::text("/proc/vmstat");
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     count
         .and_then(|count| count.trim().parse().ok())

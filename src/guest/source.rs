@@ -5,6 +5,7 @@ use std::io;
 use super::host::Host;
 use crate::config::model::ContainerVm;
 use crate::config::{Errors, from_document, guestinfo};
+use crate::sys::file;
 use crate::sys::port::{self, NoBackdoor};
 
 /// The document that QEMU's `-fw_cfg name=opt/tether/config` hands to the guest.
@@ -49,7 +50,7 @@ pub fn read() -> (Host, Result<ContainerVm, SourceError>) {
             (host, read.map_err(SourceError::Wrong))
         }
         Err(backdoor) => {
-            let read = match std::fs::read(FW_CFG) {
+            let read = match file::read(FW_CFG) {
                 Ok(document) => from_document(&document).map_err(SourceError::Wrong),
                 Err(document) => Err(SourceError::Nowhere { backdoor, document }),
             };
@@ -67,7 +68,7 @@ pub fn resolved(file: Option<&str>) -> Result<String, SourceError> {
     let vm = match file {
         None => read().1?,
         Some(path) => {
-            let read = std::fs::read(path);
+            let read = file::read(path);
             let document = read.map_err(|cause| SourceError::Read {
                 path: path.into(),
                 cause,

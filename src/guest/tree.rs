@@ -32,13 +32,24 @@ type LastFolder<'a> = Option<(&'a str, Folder)>;
 
 fn act<'a>(root: &Inside, last: &mut LastFolder<'a>, action: &'a Action) -> std::io::Result<()> {
     match action {
-        Action::Directory { path, mode } => root.make_directory(path, *mode),
+        Action::Directory { path, mode } => {
+            *last = Some((path, root.make_directory(path, *mode)?));
+            Ok(())
+        }
         Action::Mount {
             kind,
             path,
             flags,
             options,
-        } => root.mount(kind, path, kind, kernel_flags(*flags), options),
+        } => {
+            // What is under it from here on is another folder.
+            let known = last.take().filter(|(of, _)| of == path);
+            let folder = match known {
+                Some((_, folder)) => folder,
+                None => root.folder(path)?,
+            };
+            folder.mount(kind, kind, kernel_flags(*flags), options)
+        }
         Action::Device {
             path,
             number: (major, minor),

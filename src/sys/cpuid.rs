@@ -1,8 +1,8 @@
 //! What the processor and the firmware say of the machine.
 
 use std::arch::x86_64::{__cpuid, __cpuid_count};
-use std::fs;
 
+use super::file;
 use crate::backdoor::detect::Evidence;
 
 /// Leaf with the features; bit 31 of ECX: a hypervisor is present.
@@ -33,7 +33,7 @@ pub fn evidence() -> Evidence {
         }
         signature
     });
-    let dmi = |name: &str| fs::read_to_string(format!("{DMI}/{name}")).unwrap_or_default();
+    let dmi = |name: &str| file::text(&format!("{DMI}/{name}"));
     Evidence {
         hypervisor,
         vendor: dmi("sys_vendor"),

@@ -58,28 +58,16 @@ impl Inside {
     /// It is missing, no file, or longer.
     pub fn read(&self, path: &str, most: usize) -> io::Result<Vec<u8>> {
         let fd = self.get(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        let mut content = Vec::new();
-        let mut piece = [0u8; 4096];
-        loop {
-            match rustix::io::read(&fd, &mut piece) {
-                Ok(0) => return Ok(content),
-                Ok(length) => content.extend_from_slice(piece.get(..length).unwrap_or_default()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if content.len() > most {
-                return Err(io::Error::from(Errno::FBIG));
-            }
-        }
+        super::file::rest(fd, most)
     }
 
     /// Makes a directory and those above it; one that is there stays as it is.
     ///
     /// # Errors
     /// The file system is read-only, or something else has the name.
-    pub fn make_directory(&self, path: &str, mode: RawMode) -> io::Result<()> {
-        if self.get(path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
-            return Ok(());
+    pub fn make_directory(&self, path: &str, mode: RawMode) -> io::Result<Folder> {
+        if let Ok(there) = self.folder(path) {
+            return Ok(there);
         }
         let (parent, name) = split(path);
         if name.is_empty() {
@@ -88,8 +76,8 @@ impl Inside {
         if !parent.is_empty() {
             self.make_directory(parent, 0o755)?;
         }
-        let parent = self.parent(parent)?;
-        Ok(mkdirat(&parent, name, Mode::from_raw_mode(mode))?)
+        mkdirat(&self.parent(parent)?, name, Mode::from_raw_mode(mode))?;
+        self.folder(path)
     }
 
     /// A folder, to make things in it.
@@ -116,29 +104,6 @@ impl Inside {
         )?)
     }
 
-    /// Mounts a file system on what `path` leads to.
-    ///
-    /// # Errors
-    /// As `mount(2)`.
-    pub fn mount(
-        &self,
-        source: &str,
-        path: &str,
-        kind: &str,
-        flags: MountFlags,
-        options: &str,
-    ) -> io::Result<()> {
-        let target = self.get(path, OFlags::PATH)?;
-        let options = std::ffi::CString::new(options)?;
-        Ok(rustix::mount::mount(
-            source,
-            by_descriptor(target.as_fd()),
-            kind,
-            flags,
-            &*options,
-        )?)
-    }
-
     /// Shows what `source` is at `path`.
     ///
     /// # Errors
@@ -162,6 +127,27 @@ impl Inside {
 pub struct Folder(OwnedFd);
 
 impl Folder {
+    /// Mounts a file system on it.
+    ///
+    /// # Errors
+    /// As `mount(2)`.
+    pub fn mount(
+        &self,
+        source: &str,
+        kind: &str,
+        flags: MountFlags,
+        options: &str,
+    ) -> io::Result<()> {
+        let options = std::ffi::CString::new(options)?;
+        Ok(rustix::mount::mount(
+            source,
+            by_descriptor(self.0.as_fd()),
+            kind,
+            flags,
+            &*options,
+        )?)
+    }
+
     /// Makes a character device.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 #[cfg(feature = "appliance")]
 pub mod child;
 pub mod cpuid;
+pub mod file;
 pub mod fork;
 pub mod inside;
 pub mod port;

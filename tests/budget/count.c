@@ -4,7 +4,9 @@
 //   -plugin count.so,init=ADDRESS,container=ADDRESS,out=FILE
 //
 // init and container are the entry points of process 1 and of the container's program: static, so at
-// fixed addresses, and each at another. FILE gets three lines, `NAME NUMBER`. QEMU's header for plugins
+// fixed addresses, and each at another. FILE gets lines `NAME NUMBER`: by where the instructions are, the
+// firmware's (below 1 MiB, or at the end of the first 4 GiB), those that unpack the kernel (between), the
+// kernel's, and from process 1 on all, those of programs, and system calls. QEMU's header for plugins
 // is in no package of Debian; what is needed of it is declared here, as QEMU's documentation has it.
 #include <inttypes.h>
 #include <stdbool.h>
@@ -36,21 +38,24 @@ __attribute__((visibility("default"))) int qemu_plugin_version = VERSION;
 static uint64_t init_entry, container_entry;
 static const char *out;
 // Since the start of the machine, then since process 1's first instruction.
-static uint64_t all, user, system_calls, before;
+enum { FIRMWARE, LOW, KERNEL, PLACES };
+static uint64_t counts[PLACES], before[PLACES], system_calls;
 static bool began, ended;
 
-// The kernel has the upper half of the addresses.
-static bool is_user(uint64_t address) { return address >> 63 == 0; }
+static unsigned int place(uint64_t address)
+{
+    // The kernel has the upper half of the addresses. What is low is a program's once there are any.
+    if (address >> 63)
+        return KERNEL;
+    return address < 0x100000 || (address >= 0xfff00000 && address < 0x100000000) ? FIRMWARE : LOW;
+}
 
 static void block(unsigned int vcpu, void *data)
 {
     (void)vcpu;
-    uintptr_t count = (uintptr_t)data;
-    if (ended)
-        return;
-    all += count >> 1;
-    if (count & 1)
-        user += count >> 1;
+    uintptr_t block = (uintptr_t)data;
+    if (!ended)
+        counts[block % PLACES] += block / PLACES;
 }
 
 static void at_init(unsigned int vcpu, void *data)
@@ -59,8 +64,9 @@ static void at_init(unsigned int vcpu, void *data)
     if (began)
         return;
     began = true;
-    before = all;
-    all = user = system_calls = 0;
+    memcpy(before, counts, sizeof counts);
+    memset(counts, 0, sizeof counts);
+    system_calls = 0;
 }
 
 static void at_container(unsigned int vcpu, void *data)
@@ -70,8 +76,11 @@ static void at_container(unsigned int vcpu, void *data)
         return;
     ended = true;
     FILE *file = fopen(out, "w");
-    if (!file || fprintf(file, "kernel %" PRIu64 "\ninstructions %" PRIu64 "\nuser %" PRIu64 "\nsyscalls %" PRIu64 "\n",
-                         before, all, user, system_calls) < 0 || fclose(file) != 0)
+    uint64_t user = counts[FIRMWARE] + counts[LOW];
+    if (!file || fprintf(file, "firmware %" PRIu64 "\nunpack %" PRIu64 "\nkernel %" PRIu64 "\n"
+                               "instructions %" PRIu64 "\nuser %" PRIu64 "\nsyscalls %" PRIu64 "\n",
+                         before[FIRMWARE], before[LOW], before[KERNEL], user + counts[KERNEL], user, system_calls) < 0 ||
+        fclose(file) != 0)
         perror(out);
 }
 
@@ -98,9 +107,9 @@ static void translated(plugin_id id, struct tb *tb)
 {
     (void)id;
     size_t count = qemu_plugin_tb_n_insns(tb);
-    bool in_user = is_user(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0)));
-    qemu_plugin_register_vcpu_tb_exec_cb(tb, block, 0, (void *)(uintptr_t)(count << 1 | in_user));
-    if (!in_user)
+    unsigned int where = place(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0)));
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, block, 0, (void *)(uintptr_t)(count * PLACES + where));
+    if (where != LOW)
         return;
     for (size_t i = 0; i < count; i++) {
         struct insn *insn = qemu_plugin_tb_get_insn(tb, i);

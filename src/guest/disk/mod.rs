@@ -10,6 +10,7 @@ use std::time::Duration;
 use self::superblock::{FileSystem, identify};
 use super::event_loop::{Interest, Token, now};
 use super::machine::Machine;
+use crate::sys::file;
 use crate::sys::uevent::Uevents;
 
 /// Label of the file system that holds a container's root.
@@ -182,7 +183,7 @@ fn is_disk(name: &str) -> bool {
 }
 
 fn probe(name: &str) -> Seen {
-    let size = std::fs::read_to_string(format!("{DEVICES}/{name}/size")).unwrap_or_default();
+    let size = file::text(&format!("{DEVICES}/{name}/size"));
     let sectors: u64 = size.trim().parse().unwrap_or_default();
     let content = match std::fs::File::open(format!("/dev/{name}")) {
         Ok(device) => Ok(identify(|offset, buffer| {

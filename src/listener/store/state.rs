@@ -71,7 +71,34 @@ pub struct Run {
     pub power: Option<Power>,
 }
 
+impl SessionRecord {
+    /// The guest would not have it.
+    fn refused(id: &str, reason: &str) -> Self {
+        let record = ExitRecord::failed(ExitClass::Failed, reason.to_owned(), 0);
+        Self {
+            id: id.to_owned(),
+            exit: Some(StoredExit {
+                record,
+                shown: true,
+                missing: 0,
+            }),
+            ..Self::default()
+        }
+    }
+}
+
 impl Run {
+    /// A session is over, and all of it stored.
+    fn close(&mut self, channel: Channel) {
+        if let Some(mut session) = self.sessions.remove(&channel.0) {
+            // The guest has seen every byte acknowledged.
+            if let Some(exit) = &mut session.exit {
+                exit.shown = true;
+            }
+            self.remember(*session);
+        }
+    }
+
     fn remember(&mut self, session: SessionRecord) {
         if self.ended.len() >= ENDED_MOST {
             self.ended.remove(0);
@@ -236,26 +263,9 @@ impl ContainerRecord {
                     reason: reason.clone(),
                 });
             }
-            Control::Closed { channel } => {
-                if let Some(mut session) = self.run.sessions.remove(&channel.0) {
-                    // The guest has seen every byte acknowledged.
-                    if let Some(exit) = &mut session.exit {
-                        exit.shown = true;
-                    }
-                    self.run.remember(*session);
-                }
-            }
+            Control::Closed { channel } => self.run.close(*channel),
             Control::Refused { what, message } if is_exec_id(what) => {
-                let record = ExitRecord::failed(ExitClass::Failed, message.clone(), 0);
-                self.run.remember(SessionRecord {
-                    id: what.clone(),
-                    exit: Some(StoredExit {
-                        record,
-                        shown: true,
-                        missing: 0,
-                    }),
-                    ..SessionRecord::default()
-                });
+                self.run.remember(SessionRecord::refused(what, message));
             }
             // Ours to send, and a refusal is for the log of the listener.
             Control::Resize { .. }
