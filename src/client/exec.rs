@@ -51,12 +51,9 @@ pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
     }
 }
 
-/// The process's own status; why it has none.
+/// The process's own status. Why it has none stands at the end of its output.
 async fn status(api: &Api, base: &str) -> Result<u8, ClientError> {
     let details: Value = api.json("GET", &format!("{base}/json")).await?;
-    if let Some(error) = details.pointer("/Vch/Error").and_then(Value::as_str) {
-        eprintln!("vch: {error}");
-    }
     let code = details.get("ExitCode").and_then(Value::as_i64);
     let code = code.ok_or_else(|| ClientError::Answer("an exec without a status".to_owned()))?;
     Ok((code & 0xff) as u8)

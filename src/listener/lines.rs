@@ -134,6 +134,16 @@ impl Lines {
         }
     }
 
+    /// Why a process did not run, where its own words would stand.
+    pub fn reason(&self, text: &str, out: &mut Vec<u8>) {
+        let end = if self.selection.framed { "\n" } else { "\r\n" };
+        self.frame(
+            Stream::Stderr.number(),
+            format!("{text}{end}").as_bytes(),
+            out,
+        );
+    }
+
     fn checkpoint(&mut self, record: &Record<'_>) {
         let epoch = Some(record.header.offset);
         if self.epoch == epoch {

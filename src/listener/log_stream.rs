@@ -130,7 +130,8 @@ impl LogStream {
                 return Ok(Some(out));
             }
             if outcome.is_some() || !self.follow {
-                return Ok(last_words(outcome, &source.lines));
+                let added = self.run.is_added();
+                return Ok(last_words(outcome, added, &source.lines));
             }
             self.source = Some(source);
             if self.progress.changed().await.is_err() {
@@ -151,7 +152,8 @@ impl Source {
 }
 
 /// What the client should know that the log does not say.
-fn last_words(outcome: Option<Outcome>, lines: &Lines) -> Option<Vec<u8>> {
+fn last_words(outcome: Option<Outcome>, added: bool, lines: &Lines) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
     let text = match outcome? {
         Outcome::Exited(exit) if exit.missing > 0 => {
             format!(
@@ -159,10 +161,14 @@ fn last_words(outcome: Option<Outcome>, lines: &Lines) -> Option<Vec<u8>> {
                 exit.missing
             )
         }
+        // The container's own reason stands in its record; an exec's client has nothing but this.
+        Outcome::Exited(exit) if added && !exit.record.reason.is_empty() => {
+            lines.reason(&exit.record.reason, &mut out);
+            return Some(out);
+        }
         Outcome::Lost(reason) => reason,
         Outcome::Exited(_) | Outcome::Removed(_) => return None,
     };
-    let mut out = Vec::new();
     lines.note(&text, &mut out);
     (!out.is_empty()).then_some(out)
 }

@@ -69,6 +69,11 @@ pub struct RunWatch {
 }
 
 impl RunWatch {
+    /// It watches a session that was added to the container.
+    pub fn is_added(&self) -> bool {
+        self.whose != Whose::Primary
+    }
+
     /// The end of the run, once it has come. Reading the log up to its end *after* this has
     /// answered gets all of the run's output.
     pub fn outcome(&mut self, container: &Container) -> Option<Outcome> {
