@@ -21,14 +21,14 @@ endif
 
 step := iso-build/step.sh
 kernel := build/cache/$(KERNEL)
-export CMD PORT CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT
+export CMD PORT CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help build run iso test bench check fmt clean FORCE
+.PHONY: help build run iso test bench fuzz check fmt clean FORCE
 
 help: ## this list
 	@echo 'make VERB [NAME=value …]'
@@ -52,6 +52,9 @@ test: packages-test ## everything that can be checked: style, units, programs, v
 
 bench: packages-bench build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk build/cache/debian/version ## measure against the floor, as ratios within one run
 	@tests/bench/run.sh
+
+fuzz: packages-build ## feed bytes of a fuzzer's making to all that reads bytes (FOR=60 seconds each, TARGET=vmx)
+	@tests/fuzz/run.sh
 
 check: ## the quick checks: formatting, clippy, shellcheck
 	@tests/check.sh

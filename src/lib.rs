@@ -9,6 +9,7 @@
 //! | [`listener`], [`client`] | the appliance: accepts the VMs' links, stores, serves the API; and its command line |
 //! | [`vmm`] | plays the VMware host on a developer's machine: .vmx files, QEMU, gdb stub, ptrace |
 //! | [`sys`] | the only room with `unsafe`: thin owners of descriptors and instructions, no policy |
+//! | [`fuzz`] | what any bytes may be fed to, for the fuzzer and its corpus |
 //! | [`link`], [`config`], [`backdoor`], [`plan`] | pure: bytes and time in, bytes and events out |
 //!
 //! `guest` and `listener` never import each other: they share only the pure rooms.
@@ -24,6 +25,8 @@ pub mod guest;
 
 #[cfg(feature = "appliance")]
 pub mod client;
+#[cfg(feature = "appliance")]
+pub mod fuzz;
 #[cfg(feature = "appliance")]
 pub mod listener;
 #[cfg(feature = "appliance")]

@@ -268,6 +268,20 @@ pub(super) fn from_guest(bytes: &[u8]) -> Incoming {
     }
 }
 
+/// Reads a message in both ways, for the fuzzer: what is known reads the same again when it is written.
+#[cfg(feature = "appliance")]
+pub fn read(bytes: &[u8]) {
+    if let Incoming::Known(message) = from_guest(bytes) {
+        let again = serde_json::to_vec(&message).unwrap_or_default();
+        assert_eq!(from_guest(&again), Incoming::Known(message));
+    }
+    if let Incoming::Known(message) = from_listener(bytes) {
+        let again = serde_json::to_vec(&message).unwrap_or_default();
+        assert_eq!(from_listener(&again), Incoming::Known(message.clone()));
+        assert_eq!(from_guest(&again), Incoming::Known(message));
+    }
+}
+
 /// Reads a listener's message, as [`from_guest`] does a guest's.
 pub(super) fn from_listener(bytes: &[u8]) -> Incoming {
     let (what, message) = match serde_json::from_slice(bytes) {
