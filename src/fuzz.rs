@@ -11,18 +11,20 @@ use crate::link::{
     Channel, Control, Event, Identity, KEY_BYTES, Key, Link, MESSAGE_MOST, Options, Resume, Stream,
     control,
 };
+use crate::listener::vspc::{Port, Told};
 use crate::vmm::file::VmxFile;
 
 /// A function that takes any bytes.
 pub type Body = fn(&[u8]);
 
 /// All of them, by name.
-pub const BODIES: [(&str, Body); 5] = [
+pub const BODIES: [(&str, Body); 6] = [
     ("conversation", conversation),
     ("control", control_messages),
     ("guestinfo", guestinfo_keys),
     ("document", document),
     ("vmx", vmx_file),
+    ("vspc", serial_port),
 ];
 
 /// Bytes that a guest keeps in [`conversation`].
@@ -267,4 +269,33 @@ pub fn vmx_file(data: &[u8]) {
         assert_eq!(again.get("guestinfo.fuzz"), Some(&value[..]));
         assert!(file.remove("guestinfo.fuzz"));
     }
+}
+
+/// What a VM's serial port, or whoever connects in its place, says to the proxy: the same comes of it in
+/// one piece and byte for byte, and what is answered stays within bounds.
+pub fn serial_port(data: &[u8]) {
+    let (whole, rest) = hear(data, data.len().max(1));
+    let (pieces, _) = hear(data, 1);
+    assert_eq!(whole, pieces);
+    assert!(whole.0.len() <= data.len(), "bytes that nobody sent");
+    // A message of two bytes is answered with one of seven, 255 doubled, and two more at most.
+    assert!(rest <= data.len() * 30 + 100, "{rest} bytes of answers");
+}
+
+fn hear(data: &[u8], piece: usize) -> ((Vec<u8>, Vec<Told>), usize) {
+    let (mut port, mut line, mut all) = (Port::default(), Vec::new(), Vec::new());
+    let mut answers = Vec::new();
+    for piece in data.chunks(piece) {
+        let mut at = 0;
+        while at < piece.len() {
+            let (taken, told) = port.take(&piece[at..], &mut line);
+            at += taken;
+            if let Some(Told::Begin(sequence)) = &told {
+                port.go_ahead(sequence, &[255; 8]);
+            }
+            all.extend(told);
+        }
+    }
+    port.poll_transmit(&mut answers);
+    ((line, all), answers.len())
 }

@@ -60,12 +60,25 @@ pub enum Command {
 
 /// Options of `vch listen`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example, with a VM of QEMU:
+#[command(
+    after_help = "The port takes a VM's serial port as a plain TCP connection, and as VMware's virtual serial port
+concentrator does, in telnet with the extension that vMotion needs; each connection is told apart by
+its first bytes.
+
+On ESXi, in the .vmx:
+  serial0.fileType = \"network\"
+  serial0.network.endPoint = \"client\"
+  serial0.fileName = \"tcp://appliance:8080\"         plain; or, over vMotion:
+  serial0.vspc = \"telnet://appliance:8080\"
+
+Example, with a VM of QEMU:
   vch listen --port 127.0.0.1:8080 --state /tmp/vch &
   qemu-system-x86_64 … -chardev socket,id=s0,host=127.0.0.1,port=8080,reconnect-ms=1000 \\
-      -device isa-serial,chardev=s0")]
+      -device isa-serial,chardev=s0"
+)]
 pub struct Listen {
-    /// Port that the VMs' serial ports connect to: ADDRESS:PORT, or PORT on 127.0.0.1.
+    /// Port that the VMs' serial ports connect to, plainly or through a proxy: ADDRESS:PORT, or PORT on
+    /// 127.0.0.1.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = port)]
     pub port: SocketAddr,
     /// Seconds without link after which a VM is given up: its exit is shown as far as it is known,

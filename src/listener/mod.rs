@@ -22,6 +22,7 @@ pub mod signals;
 pub mod state_dir;
 pub mod store;
 mod vm;
+pub mod vspc;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ use self::execs::Execs;
 use self::keys::Keys;
 use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
-use self::vm::Shared;
+use self::vm::{Moves, Shared};
 
 /// A VM without link is given up after this, unless told otherwise.
 pub const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -106,6 +107,7 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
         lost_after: config.lost_after,
         keys: Keys::of(&config.state),
         allow_plain: config.allow_plain,
+        moves: Moves::default(),
     });
     for container in shared.registry.all() {
         shared.expect_back(&container, container.absence());

@@ -10,6 +10,7 @@ use tether::link::{
 };
 
 use crate::appliance::LIMIT;
+use crate::host::Host;
 
 pub const ONE: Channel = Channel(1);
 /// The blog's container.
@@ -20,7 +21,9 @@ const PORT_BYTES: usize = 64 * 1024;
 
 pub struct Guest {
     address: SocketAddr,
-    socket: Option<TcpStream>,
+    socket: Option<Wire>,
+    /// Its serial port has a proxy.
+    proxied: bool,
     pub link: Link,
     begin: Instant,
     out: Vec<u8>,
@@ -33,6 +36,12 @@ pub struct Guest {
     pub commands: Vec<Control>,
     pub refused: Option<String>,
     pub connections: u32,
+}
+
+/// What is behind the serial port.
+pub enum Wire {
+    Plain(TcpStream),
+    Proxy(Box<Host>),
 }
 
 /// What a guest says of itself.
@@ -70,6 +79,7 @@ impl Guest {
         Self {
             address,
             socket: None,
+            proxied: false,
             link,
             begin: Instant::now(),
             out: Vec::new(),
@@ -193,6 +203,33 @@ impl Guest {
         self.out.clear();
     }
 
+    /// A VM whose serial port has a proxy, and whose process has been started.
+    pub fn behind_proxy(address: SocketAddr) -> Self {
+        let mut guest = Self::start(address, &Container::default());
+        guest.proxied = true;
+        guest.settle();
+        guest
+    }
+
+    /// The host that carries its serial port.
+    pub fn host(&mut self) -> &mut Host {
+        match &mut self.socket {
+            Some(Wire::Proxy(host)) => host,
+            _ => panic!("a VM without a proxy"),
+        }
+    }
+
+    /// The VM is on this host now: what it had in its hands comes along.
+    pub fn moved_to(&mut self, mut host: Host) -> Host {
+        let old = std::mem::take(self.host().pending());
+        host.pending().splice(0..0, old);
+        let old = self.socket.replace(Wire::Proxy(Box::new(host)));
+        match old {
+            Some(Wire::Proxy(host)) => *host,
+            _ => panic!("a VM without a proxy"),
+        }
+    }
+
     /// One turn of the VM's life.
     pub fn step(&mut self) {
         let now = self.begin.elapsed();
@@ -200,9 +237,8 @@ impl Guest {
             self.link.poll_transmit(now, &mut self.out, PORT_BYTES);
         }
         if self.socket.is_none() {
-            match TcpStream::connect(self.address) {
+            match Wire::connect(self.address, self.proxied) {
                 Ok(socket) => {
-                    socket.set_nonblocking(true).expect("non-blocking");
                     self.socket = Some(socket);
                     self.connections += 1;
                 }
@@ -288,6 +324,39 @@ impl Guest {
                 Event::Hello(_) | Event::Established { .. } | Event::Lost => {}
             }
         }
+    }
+}
+
+impl Wire {
+    fn connect(address: SocketAddr, proxied: bool) -> io::Result<Self> {
+        if proxied {
+            return Ok(Self::Proxy(Box::new(Host::connect(address)?)));
+        }
+        let socket = TcpStream::connect(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self::Plain(socket))
+    }
+}
+
+impl io::Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Proxy(host) => host.read(buffer),
+        }
+    }
+}
+
+impl io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Proxy(host) => host.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::listener::container::{Outcome, Snapshot};
 use crate::listener::store::state::{ContainerRecord, State};
+use crate::listener::vspc::About;
 
 /// Version of the Docker Engine API that this one is shaped after.
 pub const API_VERSION: &str = "1.47";
@@ -122,6 +123,7 @@ pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
 /// Body of `GET /containers/{id}/json`. What docker has no field for stands under `Vch`.
 pub fn details(snapshot: &Snapshot) -> Value {
     let record = &snapshot.record;
+    let origin = snapshot.origin.as_ref();
     let primary = record.primary().map(|(_, session)| session);
     let command = command(record);
     let exit = record.exit();
@@ -178,12 +180,23 @@ pub fn details(snapshot: &Snapshot) -> Value {
         "NetworkSettings": { "Ports": {}, "Networks": {} },
         "Vch": {
             "Link": if snapshot.link_up { "up" } else { "down" },
-            "Peer": snapshot.peer,
+            "Peer": origin.map(|o| o.peer),
+            "SerialPort": origin.and_then(|o| o.serial_port.as_ref()).map(serial_port),
             "Trouble": snapshot.trouble,
             "LogBytes": snapshot.end,
             "Streams": snapshot.positions.streams,
             "Record": record,
         },
+    })
+}
+
+/// What a VM's host has told of its port.
+fn serial_port(about: &About) -> Value {
+    json!({
+        "Service": about.service,
+        "Port": about.label(),
+        "VmUuid": about.uuid,
+        "VmName": about.name,
     })
 }
 

@@ -20,6 +20,7 @@ use self::outgoing::Outgoing;
 use self::stdin::Stdin;
 use super::store::state::{ContainerRecord, State, StoredExit};
 use super::store::{Log, LogError, Positions, Reader, StateError, Whose};
+use super::vspc::About;
 use crate::link::{Channel, Stream};
 
 pub use clients::{ClientError, Condition, Outcome, RunWatch};
@@ -70,11 +71,19 @@ pub struct Progress {
     pub changes: u64,
 }
 
-/// One connection of a VM, as its container sees it.
+/// Where a VM calls from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The address.
+    pub peer: SocketAddr,
+    /// What its host has told of the port, where it speaks the proxy's dialect.
+    pub serial_port: Option<About>,
+}
+
+/// One connection of a VM, as its container sees it; it stays the same over a vMotion.
 #[derive(Debug)]
 pub struct Connection {
-    /// Where it comes from.
-    pub peer: SocketAddr,
+    origin: Mutex<Origin>,
     /// Wakes the connection's task: there is something to send, or it has been replaced.
     pub wake: Notify,
     closed: AtomicBool,
@@ -84,10 +93,24 @@ impl Connection {
     /// A connection from this address.
     pub fn new(peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
-            peer,
+            origin: Mutex::new(Origin {
+                peer,
+                serial_port: None,
+            }),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
         })
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        let origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
+        origin.clone()
+    }
+
+    /// It comes from somewhere else now, or more is known of where.
+    pub fn comes_from(&self, origin: Origin) {
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = origin;
     }
 
     /// Another connection of the same VM has taken over, or the container was removed.
@@ -121,7 +144,7 @@ pub struct Snapshot {
     /// Its VM is connected and has shaken hands.
     pub link_up: bool,
     /// Where its VM calls from.
-    pub peer: Option<SocketAddr>,
+    pub origin: Option<Origin>,
     /// Where its streams stand.
     pub positions: Positions,
     /// Position after the last record of its log.
@@ -185,7 +208,7 @@ impl Container {
         Snapshot {
             record: inner.record.clone(),
             link_up: inner.link_up,
-            peer: inner.connection.as_ref().map(|c| c.peer),
+            origin: inner.connection.as_ref().map(|c| c.origin()),
             positions: inner.log.positions().clone(),
             end: inner.log.end(),
             trouble: inner.trouble.clone(),

@@ -93,12 +93,12 @@ impl Task {
         let hello = match self.admit(hello) {
             Ok(hello) => hello,
             Err(error) => {
-                tracing::warn!(peer = %self.connection.peer, %error, "VM refused");
+                tracing::warn!(peer = %self.carrier.peer, %error, "VM refused");
                 return self.link.refuse(&error.to_string());
             }
         };
         let identity = &hello.identity;
-        let (peer, registry) = (self.connection.peer, &self.shared.registry);
+        let (peer, registry) = (self.carrier.peer, &self.shared.registry);
         let container = match registry.take_in(&identity.id) {
             Ok(container) => container,
             Err(error) => {
@@ -158,7 +158,7 @@ impl Task {
                     closed: false,
                 };
                 if let Err(error) = brought.batch.session(mark) {
-                    tracing::warn!(peer = %self.connection.peer, %error, "session not marked");
+                    tracing::warn!(peer = %self.carrier.peer, %error, "session not marked");
                 }
             }
             Control::Closed { channel } => {
@@ -169,7 +169,7 @@ impl Task {
                     closed: true,
                 };
                 if let Err(error) = brought.batch.session(mark) {
-                    tracing::warn!(peer = %self.connection.peer, %error, "session not closed");
+                    tracing::warn!(peer = %self.carrier.peer, %error, "session not closed");
                 }
             }
             Control::Refused { what, message } => {

@@ -5,7 +5,9 @@
 //! anything of it is acknowledged. When the store fails, nothing is read until it has taken what
 //! is there: the VM's own buffers fill, then its processes wait.
 
+mod carrier;
 mod intake;
+mod moving;
 
 use std::cell::RefCell;
 use std::io;
@@ -13,17 +15,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::carrier::Carrier;
 use self::intake::Brought;
+pub use self::moving::Moves;
+use self::moving::Moving;
 use super::clock::{Monotonic, now_ns};
-use super::container::{Absence, Connection, Container};
+use super::container::{Absence, Connection, Container, Origin};
 use super::execs::Execs;
 use super::keys::Keys;
 use super::registry::Registry;
 use super::store::Batch;
+use super::vspc::Told;
 use crate::link::{Link, Options};
 
 /// Bytes taken from a VM's socket at a time.
@@ -32,13 +37,16 @@ const READ_BYTES: usize = 128 * 1024;
 const READS_IN_A_ROW: u32 = 16;
 /// Bytes prepared for a VM's socket at a time.
 const SEND_BYTES: usize = 32 * 1024;
-/// An empty buffer keeps at most this capacity, in bytes.
-const IDLE_BYTES: usize = 2 * 1024;
 /// Bytes of stdin that the link keeps per session until acknowledged.
 const LINK_BYTES: usize = 64 * 1024;
 /// A connection that has not become a VM's in this time is closed. Long: a VM connects its serial
 /// port when it is switched on, and its guest may then boot, check disks and wait for networks.
 const SILENT_MOST: Duration = Duration::from_secs(15 * 60);
+/// A VM behind a proxy that has not asked for its service by then is none.
+const SERVICE_MOST: Duration = Duration::from_secs(10);
+/// What a telnet client is told.
+const NO_TERMINAL: &str = "\r\nThis port is for the serial ports of virtual machines. To attach to a \
+                           container, use `vch attach ID` on the appliance.\r\n";
 /// Pause before a failed write to the store is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest sleep: a deadline that has just passed must not make the task spin.
@@ -51,6 +59,8 @@ thread_local! {
 #[derive(Default)]
 struct Scratch {
     input: Vec<u8>,
+    /// The line's own bytes, where they are not the input itself.
+    data: Vec<u8>,
     batch: Batch,
 }
 
@@ -69,6 +79,8 @@ pub struct Shared {
     pub keys: Keys,
     /// VMs without a link key are let in, where none is known of them.
     pub allow_plain: bool,
+    /// vMotions under way.
+    pub moves: Moves,
 }
 
 impl Shared {
@@ -84,40 +96,45 @@ impl Shared {
 
 /// Serves one connection until it ends.
 pub async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
-    // Keystrokes and acknowledgements must not wait for each other.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "TCP_NODELAY");
-    }
     let options = Options {
         buffer: LINK_BYTES,
         ..Options::default()
     };
     let mut task = Task {
-        socket,
+        carrier: Carrier::new(socket, peer, shared.clock.now()),
         link: Link::listener(nonce(), options),
-        out: Vec::new(),
-        sent: 0,
         connection: Connection::new(peer),
         container: None,
+        moving: None,
         unstored: None,
         in_trouble: false,
-        opened: shared.clock.now(),
         shared,
     };
     let end = task.run().await;
     let Task {
+        carrier,
         shared,
         connection,
         container,
+        moving,
         ..
     } = task;
-    let Some(container) = container else {
-        tracing::debug!(%peer, %end, "connection closed; it never became a VM's");
+    if let Some(moving) = moving {
+        shared.moves.end(&moving);
+    }
+    if let Some(container) = container {
+        let peer = connection.origin().peer;
+        tracing::info!(id = container.id(), %peer, %end, "VM's connection closed");
+        if let Some(absence) = container.disconnected(&connection, now_ns()) {
+            shared.expect_back(&container, absence);
+        }
         return;
-    };
-    tracing::info!(id = container.id(), %peer, %end, "VM's connection closed");
-    if let Some(absence) = container.disconnected(&connection, now_ns()) {
-        shared.expect_back(&container, absence);
+    }
+    tracing::debug!(%peer, %end, "connection closed; it never became a VM's");
+    match end {
+        End::Telnet => carrier.refuse(NO_TERMINAL).await,
+        End::Peer(cookie) => shared.moves.join(&cookie, carrier),
+        _ => {}
     }
 }
 
@@ -130,22 +147,24 @@ enum End {
     Replaced,
     #[error("no VM spoke on it for {} seconds", SILENT_MOST.as_secs())]
     Silent,
+    #[error("a telnet client, no VM")]
+    Telnet,
+    #[error("it is a moved VM's, with this cookie")]
+    Peer(Vec<u8>),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
 struct Task {
-    socket: TcpStream,
+    carrier: Carrier,
     link: Link,
-    /// Bytes for the socket; those before `sent` are on their way.
-    out: Vec<u8>,
-    sent: usize,
     connection: Arc<Connection>,
     container: Option<Arc<Container>>,
+    /// The VM's vMotion, from the go-ahead on.
+    moving: Option<Box<Moving>>,
     /// What the store did not take.
     unstored: Option<Box<Brought>>,
     in_trouble: bool,
-    opened: Duration,
     shared: Arc<Shared>,
 }
 
@@ -160,6 +179,8 @@ impl Task {
     async fn work(&mut self) -> Result<std::convert::Infallible, End> {
         let mut reads = 0;
         loop {
+            self.meet();
+            self.flush_arriving();
             self.transmit()?;
             if self.connection.closed() {
                 return Err(End::Replaced);
@@ -172,15 +193,10 @@ impl Task {
                 }
                 continue;
             }
-            let interest = match (reading, self.out.is_empty()) {
-                (true, true) => Some(Interest::READABLE),
-                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, false) => Some(Interest::WRITABLE),
-                (false, true) => None,
-            };
             let deadline = self.deadline()?;
             tokio::select! {
-                ready = ready(&self.socket, interest) => ready?,
+                moved = self.carrier.moved(reading), if !self.has_left() => self.ended_old(moved)?,
+                _ = Moving::moved(self.moving.as_deref(), reading) => {}
                 () = self.connection.wake.notified() => {}
                 () = sleep_until(deadline) => self.retry(),
             }
@@ -188,18 +204,35 @@ impl Task {
     }
 
     /// When to come back without being woken.
-    fn deadline(&self) -> Result<Instant, End> {
+    fn deadline(&mut self) -> Result<Instant, End> {
         let now = self.shared.clock.now();
         let mut deadline = now + SILENT_MOST;
         if self.container.is_none() {
-            deadline = self.opened + SILENT_MOST;
+            deadline = self.carrier.opened() + SILENT_MOST;
             if deadline <= now {
                 return Err(End::Silent);
             }
         }
-        // While bytes wait for the socket the link has nothing to add.
-        if let Some(timeout) = self.link.poll_timeout().filter(|_| self.out.is_empty()) {
-            deadline = deadline.min(timeout);
+        match (self.carrier.ready(now), self.carrier.flushed()) {
+            // While bytes wait for the socket the link has nothing to add.
+            (Ok(()), true) if self.moving.is_none() => {
+                if let Some(timeout) = self.link.poll_timeout() {
+                    deadline = deadline.min(timeout);
+                }
+            }
+            (Err(Some(ready)), _) => deadline = deadline.min(ready),
+            // A VM behind a proxy asks for its service at once.
+            (Err(None), _) => {
+                let limit = self.carrier.opened() + SERVICE_MOST;
+                if limit <= now {
+                    return Err(End::Telnet);
+                }
+                deadline = deadline.min(limit);
+            }
+            _ => {}
+        }
+        if let Some(limit) = self.move_limit(now)? {
+            deadline = deadline.min(limit);
         }
         if self.unstored.is_some() {
             deadline = deadline.min(now + RETRY_PAUSE);
@@ -210,59 +243,96 @@ impl Task {
     /// Writes what the link and the clients have for the VM, as much as the socket takes now.
     fn transmit(&mut self) -> Result<(), End> {
         loop {
-            if self.out.is_empty() {
-                if let Some(container) = &self.container {
-                    container.feed(&self.connection, &mut self.link, LINK_BYTES);
-                }
-                let now = self.shared.clock.now();
-                self.link.poll_transmit(now, &mut self.out, SEND_BYTES);
-                self.take_events_alone();
+            let filled = self.carrier.flushed() && self.fill();
+            if !self.has_left() {
+                let flushed = self.carrier.flush();
+                self.ended_old(flushed)?;
             }
-            if self.out.is_empty() {
+            if !filled || !self.carrier.flushed() {
                 return Ok(());
             }
-            match self.socket.try_write(&self.out[self.sent..]) {
-                Ok(count) => self.sent += count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) => return Err(e.into()),
-            }
-            if self.sent == self.out.len() {
-                self.out.clear();
-                self.sent = 0;
-                if self.out.capacity() > IDLE_BYTES {
-                    self.out = Vec::new();
-                }
-            }
         }
+    }
+
+    /// Queues what the link has to say. While the VM moves, that waits.
+    fn fill(&mut self) -> bool {
+        let now = self.shared.clock.now();
+        if self.moving.is_some() || self.carrier.ready(now).is_err() {
+            return false;
+        }
+        if let Some(container) = &self.container {
+            container.feed(&self.connection, &mut self.link, LINK_BYTES);
+        }
+        let link = &mut self.link;
+        let filled = self
+            .carrier
+            .queue(|out| link.poll_transmit(now, out, SEND_BYTES));
+        self.take_events_alone();
+        filled
     }
 
     /// One read, down to the acknowledgement. False: there is nothing to read now.
     fn read(&mut self) -> Result<bool, End> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.input.resize(READ_BYTES, 0);
-            let count = match self.socket.try_read(&mut scratch.input) {
-                Ok(0) => return Err(End::Closed),
-                Ok(count) => count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(e) => return Err(e.into()),
-            };
-            let now = self.shared.clock.now();
-            self.link.handle_input(now, &scratch.input[..count]);
-            self.take_events(&mut scratch.batch);
-            Ok(true)
+            if !self.has_left() && self.read_line(scratch)? {
+                return Ok(true);
+            }
+            Ok(self.read_arriving(scratch))
         })
+    }
+
+    fn read_line(&mut self, scratch: &mut Scratch) -> Result<bool, End> {
+        let count = match self.carrier.read(&mut scratch.input) {
+            Ok(Some(0)) => return self.ended_old(Err(End::Closed)),
+            Ok(Some(count)) => count,
+            Ok(None) => return Ok(false),
+            Err(error) => return self.ended_old(Err(error)),
+        };
+        let now = self.shared.clock.now();
+        let mut input = &scratch.input[..count];
+        while !input.is_empty() {
+            let (taken, data, told) = self.carrier.take(input, &mut scratch.data);
+            input = &input[taken..];
+            if !data.is_empty() {
+                self.link.handle_input(now, data);
+                self.take_events(&mut scratch.batch);
+                self.heard(now);
+            }
+            match told {
+                None => {}
+                Some(Told::Declined) => return Err(End::Telnet),
+                Some(Told::Peer(cookie)) => {
+                    self.carrier.unread(input);
+                    return Err(End::Peer(cookie));
+                }
+                Some(Told::About) => self.introduce(),
+                Some(Told::Begin(sequence)) => self.begin_move(sequence, now),
+                Some(Told::Abort) => self.stay("it was aborted"),
+                // Of a vMotion that this connection has nothing to do with.
+                Some(Told::Complete(_)) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the VM's host says of the port is shown with the container.
+    fn introduce(&mut self) {
+        let peer = self.carrier.peer;
+        let Some(port) = self.carrier.vspc() else {
+            return;
+        };
+        let about = port.about().clone();
+        tracing::debug!(%peer, ?about, "a VM's serial port");
+        self.connection.comes_from(Origin {
+            peer,
+            serial_port: Some(about),
+        });
     }
 
     fn take_events_alone(&mut self) {
         // What the clock brings (a lost link) carries no data.
         SCRATCH.with_borrow_mut(|scratch| self.take_events(&mut scratch.batch));
-    }
-}
-
-async fn ready(socket: &TcpStream, interest: Option<Interest>) -> io::Result<()> {
-    match interest {
-        Some(interest) => socket.ready(interest).await.map(|_| ()),
-        None => std::future::pending().await,
     }
 }
 
