@@ -78,14 +78,13 @@ fn boots(row: &Row) {
 
 fn medium(machine: &mut Machine, medium: Medium) {
     match medium {
-        Medium::IdeCd => return,
+        Medium::IdeCd => (),
         Medium::SataCd => {
             machine.unset_all("ide0:0");
             machine.set("sata0.present", "TRUE");
             machine.set("sata0:0.present", "TRUE");
             machine.set("sata0:0.deviceType", "cdrom-image");
             machine.set("sata0:0.fileName", "bootstrap.iso");
-            return;
         }
         Medium::Usb => {
             machine.unset_all("ide0:0");
