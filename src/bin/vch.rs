@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         state,
         lost_after: std::time::Duration::from_secs(options.lost_after),
         allow_plain: options.allow_plain,
+        rotation: options.rotation(),
+        strangers_most: options.strangers,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,11 +1,16 @@
 //! The command line of `vch`.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listener::detach::{DEFAULT_KEYS, DetachKeys};
+use crate::listener::store::Rotation;
+
+/// Smallest `--log-size`, in bytes: two reads of a VM's port.
+const LOG_SIZE_LEAST: u64 = 256 * 1024;
 
 /// The appliance of containerVMs: takes their links, keeps their output, and talks to them.
 ///
@@ -89,6 +94,45 @@ pub struct Listen {
     /// proven to be theirs. A VM whose key is known is never let in without it.
     #[arg(long)]
     pub allow_plain: bool,
+    /// A container's output is kept in files of this size: bytes, or a number with k, m or g.
+    #[arg(long, value_name = "SIZE", default_value = "64m", value_parser = log_size)]
+    pub log_size: u64,
+    /// So many of these files are kept for each container, the newest; 0: all. A client that is behind
+    /// is told how much was deleted before it came to it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub log_files: usize,
+    /// Connections of one address on which no VM has proved itself yet, at most; 0: no limit. More are
+    /// closed at once.
+    #[arg(long, value_name = "N", default_value_t = crate::listener::strangers::MOST)]
+    pub strangers: usize,
+}
+
+impl Listen {
+    /// How much of each container's output is kept.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        Rotation {
+            segment_bytes: self.log_size,
+            segments_most: NonZeroUsize::new(self.log_files),
+        }
+    }
+}
+
+/// `64m` → bytes.
+fn log_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        unit => return Err(format!("{unit:?} is no unit: expected k, m or g")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a number".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes >= LOG_SIZE_LEAST)
+        .ok_or_else(|| "expected at least 256k".to_owned())
 }
 
 /// What to do with link keys.

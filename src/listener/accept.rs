@@ -51,7 +51,9 @@ pub async fn accept(port: TcpListener, shared: Arc<Shared>) {
     loop {
         match port.accept().await {
             Ok((socket, peer)) => {
-                tokio::spawn(serve(socket, peer, Arc::clone(&shared)));
+                if let Some(stranger) = shared.strangers.enter(peer.ip()) {
+                    tokio::spawn(serve(socket, peer, stranger, Arc::clone(&shared)));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");

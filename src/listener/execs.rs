@@ -163,7 +163,12 @@ mod tests {
 
     fn one(execs: &Execs, id: &str) -> Result<(), ExecError> {
         let dir = tempfile::tempdir().expect("folder");
-        let container = Container::open("c1", dir.path(), 1 << 20).expect("a container");
+        let container = Container::open(
+            "c1",
+            dir.path(),
+            crate::listener::store::Rotation::default(),
+        )
+        .expect("a container");
         let order = Exec {
             id: id.into(),
             ..Exec::default()

@@ -127,6 +127,14 @@ impl Lines {
         }
     }
 
+    /// So many bytes of the log were deleted before they were read; a segment's first record comes
+    /// next.
+    pub fn skipped(&mut self, bytes: u64, out: &mut Vec<u8>) {
+        self.epoch = None;
+        let note = format!("[{bytes} bytes of the log were deleted here before they were read]\n");
+        self.frame(Stream::Stderr.number(), note.as_bytes(), out);
+    }
+
     /// Words of the listener itself, where the client can tell them from the container's.
     pub fn note(&self, text: &str, out: &mut Vec<u8>) {
         if self.selection.framed {

@@ -147,6 +147,10 @@ impl Source {
         let lines = &mut self.lines;
         self.reader
             .read(end, |record| lines.record(record, &mut out))?;
+        let skipped = self.reader.skipped();
+        if skipped > 0 {
+            self.lines.skipped(skipped, &mut out);
+        }
         Ok((self, out))
     }
 }

@@ -21,6 +21,7 @@ mod registry;
 pub mod signals;
 pub mod state_dir;
 pub mod store;
+pub mod strangers;
 mod vm;
 pub mod vspc;
 
@@ -38,6 +39,8 @@ use self::execs::Execs;
 use self::keys::Keys;
 use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
+use self::store::Rotation;
+use self::strangers::Strangers;
 use self::vm::{Moves, Shared};
 
 /// A VM without link is given up after this, unless told otherwise.
@@ -54,6 +57,10 @@ pub struct Config {
     pub lost_after: Duration,
     /// VMs without a link key are let in, where none is known of them.
     pub allow_plain: bool,
+    /// How much of each container's output is kept.
+    pub rotation: Rotation,
+    /// Connections of one address that no VM has proved itself on, at most; 0: no limit.
+    pub strangers_most: usize,
 }
 
 /// Why the listener cannot start.
@@ -98,7 +105,7 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
     let address = port
         .local_addr()
         .map_err(process("ask for the port's address"))?;
-    let registry = Registry::open(&state.containers())?;
+    let registry = Registry::open(&state.containers(), config.rotation)?;
     let socket = state.bind_socket()?;
     let shared = Arc::new(Shared {
         registry,
@@ -108,6 +115,7 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
         keys: Keys::of(&config.state),
         allow_plain: config.allow_plain,
         moves: Moves::default(),
+        strangers: Strangers::new(config.strangers_most),
     });
     for container in shared.registry.all() {
         shared.expect_back(&container, container.absence());

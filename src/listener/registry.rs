@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::container::{Container, OpenError};
-use super::store::SEGMENT_BYTES;
+use super::store::Rotation;
 
 /// Longest container ID, in bytes: it names a folder.
 const ID_BYTES_MOST: usize = 128;
@@ -16,6 +16,7 @@ const ID_BYTES_MOST: usize = 128;
 #[derive(Debug)]
 pub struct Registry {
     dir: PathBuf,
+    rotation: Rotation,
     containers: RwLock<BTreeMap<String, Arc<Container>>>,
 }
 
@@ -71,7 +72,7 @@ impl Registry {
     ///
     /// # Errors
     /// The folder cannot be made or read.
-    pub fn open(dir: &Path) -> Result<Self, RegistryError> {
+    pub fn open(dir: &Path, rotation: Rotation) -> Result<Self, RegistryError> {
         let io = |action, source| {
             let path = dir.to_owned();
             RegistryError::Io {
@@ -90,7 +91,7 @@ impl Registry {
             if !is_id(&id) || !entry.path().is_dir() {
                 continue;
             }
-            match Container::open(&id, &entry.path(), SEGMENT_BYTES) {
+            match Container::open(&id, &entry.path(), rotation) {
                 Ok(container) => {
                     containers.insert(id, Arc::new(container));
                 }
@@ -99,6 +100,7 @@ impl Registry {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            rotation,
             containers: RwLock::new(containers),
         })
     }
@@ -127,7 +129,7 @@ impl Registry {
                 source,
             }
         })?;
-        let container = Arc::new(Container::open(id, &dir, SEGMENT_BYTES)?);
+        let container = Arc::new(Container::open(id, &dir, self.rotation)?);
         containers.insert(id.to_owned(), Arc::clone(&container));
         Ok(container)
     }
@@ -204,7 +206,8 @@ mod tests {
 
     fn registry(ids: &[&str]) -> (tempfile::TempDir, Registry) {
         let dir = tempfile::tempdir().expect("folder");
-        let registry = Registry::open(&dir.path().join("containers")).expect("registry");
+        let registry =
+            Registry::open(&dir.path().join("containers"), Rotation::default()).expect("registry");
         for id in ids {
             registry.take_in(id).expect("taken in");
         }
@@ -265,7 +268,8 @@ mod tests {
     fn containers_are_there_again_after_a_restart() {
         let (dir, registry) = registry(&["abc", "abd"]);
         drop(registry);
-        let registry = Registry::open(&dir.path().join("containers")).expect("registry");
+        let registry =
+            Registry::open(&dir.path().join("containers"), Rotation::default()).expect("registry");
         assert_eq!(registry.all().len(), 2);
     }
 }

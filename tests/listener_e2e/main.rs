@@ -8,5 +8,6 @@ mod host;
 mod output;
 mod restart;
 mod stdin;
+mod strangers;
 mod viewers;
 mod vspc;

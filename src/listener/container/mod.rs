@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use self::outgoing::Outgoing;
 use self::stdin::Stdin;
 use super::store::state::{ContainerRecord, State, StoredExit};
-use super::store::{Log, LogError, Positions, Reader, StateError, Whose};
+use super::store::{Log, LogError, Positions, Reader, Rotation, StateError, Whose};
 use super::vspc::About;
 use crate::link::{Channel, Stream};
 
@@ -158,8 +158,8 @@ impl Container {
     ///
     /// # Errors
     /// Either cannot be read.
-    pub fn open(id: &str, dir: &Path, segment_bytes: u64) -> Result<Self, OpenError> {
-        let log = Log::open(&dir.join(LOG_DIR), segment_bytes)?;
+    pub fn open(id: &str, dir: &Path, rotation: Rotation) -> Result<Self, OpenError> {
+        let log = Log::open(&dir.join(LOG_DIR), rotation)?;
         let mut record = ContainerRecord::read(dir)?.unwrap_or_default();
         record.id = id.to_owned();
         if let Some(epoch) = log.positions().epoch

@@ -13,6 +13,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,26 @@ use crate::link::{Channel, Stream};
 
 /// A segment is closed and the next begun when it would grow past this, in bytes. The repair at
 /// start reads one segment, so this bounds how long a restart takes.
-pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// How much of a log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// A segment grows to this, in bytes.
+    pub segment_bytes: u64,
+    /// Segments that are kept; of more the oldest is deleted. `None`: all.
+    pub segments_most: Option<NonZeroUsize>,
+}
+
+impl Default for Rotation {
+    /// All, in segments of 64 MiB.
+    fn default() -> Self {
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            segments_most: None,
+        }
+    }
+}
+
 /// Bytes read at a time by the repair at start.
 const REPAIR_CHUNK_BYTES: usize = 4 * (HEADER_BYTES + MAX_PAYLOAD_BYTES);
 
@@ -90,7 +110,7 @@ pub struct Log {
     /// Position after the last whole record.
     end: u64,
     segment: Option<Segment>,
-    segment_bytes: u64,
+    rotation: Rotation,
 }
 
 impl Log {
@@ -99,13 +119,13 @@ impl Log {
     ///
     /// # Errors
     /// The folder or a segment cannot be read, or cannot be cut.
-    pub fn open(dir: &Path, segment_bytes: u64) -> Result<Self, LogError> {
+    pub fn open(dir: &Path, rotation: Rotation) -> Result<Self, LogError> {
         let mut log = Self {
             dir: dir.to_owned(),
             positions: Positions::default(),
             end: 0,
             segment: None,
-            segment_bytes,
+            rotation,
         };
         let mut starts = segments::list(dir).map_err(|e| log.io("read", dir, e))?;
         while let Some(start) = starts.pop() {
@@ -169,7 +189,7 @@ impl Log {
         let full = self
             .segment
             .as_ref()
-            .is_none_or(|s| s.length + bytes.len() as u64 > self.segment_bytes);
+            .is_none_or(|s| s.length + bytes.len() as u64 > self.rotation.segment_bytes);
         if full {
             self.rotate(time_ns)?;
         }
@@ -187,10 +207,29 @@ impl Log {
             cut.map_err(|e| self.io("truncate", &segments::path(&self.dir, start), e))?;
         }
         match self.checkpoint(&self.positions, time_ns) {
-            Ok(bytes) => self.begin_segment(&bytes),
+            Ok(bytes) => {
+                self.begin_segment(&bytes)?;
+                self.delete_oldest();
+                Ok(())
+            }
             // More sessions than one record can hold: this segment grows on.
             Err(LogError::OutOfPlace { .. }) if self.segment.is_some() => Ok(()),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes what is more than is to be kept. What cannot be deleted now is the next time.
+    fn delete_oldest(&self) {
+        let Some(most) = self.rotation.segments_most else {
+            return;
+        };
+        let starts = segments::list(&self.dir).unwrap_or_default();
+        let surplus = starts.len().saturating_sub(most.get());
+        for start in &starts[..surplus] {
+            let path = segments::path(&self.dir, *start);
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "an old part of a log stays");
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub mod state;
 mod tests;
 
 pub use batch::Batch;
-pub use log::{Log, LogError, SEGMENT_BYTES};
+pub use log::{Log, LogError, Rotation};
 pub use positions::{Positions, SessionMark, StreamPosition};
 pub use reader::{CHUNK_BYTES, Reader, Whose};
 pub use record_file::StateError;

@@ -54,6 +54,8 @@ pub struct Reader {
     whose: Whose,
     /// The session's channel, once it is known.
     selected: Option<Channel>,
+    /// Bytes of the log that were deleted before they were read.
+    skipped: u64,
 }
 
 impl Reader {
@@ -66,6 +68,7 @@ impl Reader {
             segment: None,
             whose,
             selected,
+            skipped: 0,
         }
     }
 
@@ -86,6 +89,12 @@ impl Reader {
     /// Position of the next record.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Bytes of the log, the records' own included, that were deleted before this reader came to
+    /// them, since it was last asked.
+    pub fn skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Hands the next records to `take`, at most one chunk of them, none at or past `end` (the
@@ -135,7 +144,7 @@ impl Reader {
             if segments::path(&self.dir, self.position).exists() {
                 return Ok(());
             }
-            return Err(self.damaged(start));
+            return self.skip_to_oldest();
         }
         let mut rest = &chunk[..got];
         while let Ok(record) = record::decode(rest) {
@@ -184,6 +193,7 @@ impl Reader {
         })?;
         match starts.into_iter().find(|start| *start > self.position) {
             Some(start) => {
+                self.skipped += start - self.position;
                 self.position = start;
                 Ok(())
             }

@@ -50,9 +50,14 @@ pub fn open_at(dir: &Path, position: u64) -> io::Result<Option<(File, u64)>> {
         Err(e) => return Err(e),
     }
     let starts = list(dir)?;
-    match starts.iter().rev().find(|start| **start <= position) {
-        Some(start) => Ok(Some((File::open(path(dir, *start))?, *start))),
-        None => Ok(None),
+    let Some(start) = starts.into_iter().rev().find(|start| *start <= position) else {
+        return Ok(None);
+    };
+    match File::open(path(dir, start)) {
+        Ok(file) => Ok(Some((file, start))),
+        // Deleted since it was listed.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::record::Kind;
@@ -62,7 +63,7 @@ fn read_all(dir: &Path, end: u64) -> Vec<u8> {
 fn a_torn_tail_at_every_byte_is_cut_to_the_last_whole_record() {
     let dir = tempfile::tempdir().expect("folder");
     let golden = dir.path().join("golden");
-    let mut log = Log::open(&golden, SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(&golden, Rotation::default()).expect("open");
     let mut ends = Vec::new();
     begin(&mut log, 7);
     ends.push((log.end(), 0));
@@ -79,7 +80,7 @@ fn a_torn_tail_at_every_byte_is_cut_to_the_last_whole_record() {
         let torn = dir.path().join(format!("cut-{cut}"));
         fs::create_dir(&torn).expect("folder");
         fs::write(torn.join(&file), &bytes[..cut]).expect("segment");
-        let mut log = Log::open(&torn, SEGMENT_BYTES).expect("open");
+        let mut log = Log::open(&torn, Rotation::default()).expect("open");
         let whole = ends.iter().rev().find(|(end, _)| *end <= cut as u64);
         let Some((end, length)) = whole else {
             // Inside the first two records: at most the run's checkpoint is there.
@@ -90,7 +91,7 @@ fn a_torn_tail_at_every_byte_is_cut_to_the_last_whole_record() {
         let position = log.positions().stream(ONE, Stream::Stdout);
         assert_eq!(position.length, *length);
         append(&mut log, b"goes on");
-        let again = Log::open(&torn, SEGMENT_BYTES).expect("open again");
+        let again = Log::open(&torn, Rotation::default()).expect("open again");
         assert_eq!(again.end(), log.end());
         let out = read_all(&torn, log.end());
         assert_eq!(out.len() as u64, length + 7);
@@ -102,7 +103,7 @@ fn a_torn_tail_at_every_byte_is_cut_to_the_last_whole_record() {
 #[test]
 fn noise_behind_the_end_is_cut() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     append(&mut log, b"kept");
     let end = log.end();
@@ -112,7 +113,7 @@ fn noise_behind_the_end_is_cut() {
         .open(dir.path().join(format!("{:020}", 0)))
         .and_then(|mut f| f.write_all(&noise))
         .expect("noise");
-    let log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let log = Log::open(dir.path(), Rotation::default()).expect("open");
     assert_eq!(log.end(), end);
     assert_eq!(read_all(dir.path(), end), b"kept");
 }
@@ -120,22 +121,75 @@ fn noise_behind_the_end_is_cut() {
 #[test]
 fn a_reboot_starts_the_offsets_anew_and_keeps_the_old_output() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     append(&mut log, b"first run\n");
     begin(&mut log, 8);
     assert_eq!(log.positions().stream(ONE, Stream::Stdout).length, 0);
     append(&mut log, b"second run\n");
-    let log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let log = Log::open(dir.path(), Rotation::default()).expect("open");
     assert_eq!(log.positions().epoch, Some(8));
     assert_eq!(log.positions().stream(ONE, Stream::Stdout).length, 11);
     assert_eq!(read_all(dir.path(), log.end()), b"first run\nsecond run\n");
 }
 
+/// Segments of 1,000 bytes.
+fn small(most: Option<usize>) -> Rotation {
+    Rotation {
+        segment_bytes: 1000,
+        segments_most: most.and_then(NonZeroUsize::new),
+    }
+}
+
+#[test]
+fn the_oldest_segments_go_and_a_reader_is_told_what_it_missed() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut log = Log::open(dir.path(), small(Some(3))).expect("open");
+    begin(&mut log, 7);
+    let mut slow = Reader::from_start(dir.path(), Whose::Primary).expect("reader");
+    append(&mut log, b"the first\n");
+    let mut seen = Vec::new();
+    slow.read(log.end(), |record| seen.extend_from_slice(record.payload))
+        .expect("read");
+    let stood = slow.position();
+    for n in 0..100_u32 {
+        append(
+            &mut log,
+            format!("line {n} {}\n", "x".repeat(90)).as_bytes(),
+        );
+    }
+    let starts = segment_starts(dir.path()).expect("segments");
+    assert_eq!(starts.len(), 3);
+    // The file it stands in can still be read to its end; then it goes on at the oldest.
+    let (mut lines, mut skipped) = (Vec::new(), 0);
+    while slow.position() < log.end() {
+        slow.read(log.end(), |record| {
+            if record.header.kind == Kind::Data {
+                lines.extend_from_slice(record.payload);
+            }
+        })
+        .expect("read");
+        skipped += slow.skipped();
+    }
+    assert!(
+        skipped > 0 && skipped < starts[0] - stood,
+        "{skipped} of {starts:?}"
+    );
+    let text = String::from_utf8(lines).expect("text");
+    assert!(
+        text.starts_with("line 0 ") && text.ends_with("x\n"),
+        "{text}"
+    );
+    assert_eq!(slow.skipped(), 0);
+    // One that comes now sees what is there, to the last.
+    let rest = read_all(dir.path(), log.end());
+    assert!(text.as_bytes().ends_with(&rest) && rest.len() > 1500);
+}
+
 #[test]
 fn segments_join_without_a_seam() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), 1000).expect("open");
+    let mut log = Log::open(dir.path(), small(None)).expect("open");
     begin(&mut log, 7);
     let mut expected = Vec::new();
     for n in 0..200_u32 {
@@ -149,7 +203,7 @@ fn segments_join_without_a_seam() {
 
     let end = log.end();
     drop(log);
-    let mut log = Log::open(dir.path(), 1000).expect("open");
+    let mut log = Log::open(dir.path(), small(None)).expect("open");
     assert_eq!(log.end(), end);
     let position = log.positions().stream(ONE, Stream::Stdout);
     assert_eq!(position.length, expected.len() as u64);
@@ -162,12 +216,12 @@ fn segments_join_without_a_seam() {
 #[test]
 fn a_segment_without_its_checkpoint_is_removed() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     append(&mut log, b"kept");
     let unborn = dir.path().join(format!("{:020}", log.end()));
     fs::write(&unborn, b"\x01\x02").expect("segment");
-    let mut again = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut again = Log::open(dir.path(), Rotation::default()).expect("open");
     assert_eq!(again.end(), log.end());
     assert!(!unborn.exists());
     append(&mut again, b" and more");
@@ -177,7 +231,7 @@ fn a_segment_without_its_checkpoint_is_removed() {
 #[test]
 fn a_reader_never_passes_the_published_end() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     append(&mut log, b"one");
     let end = log.end();
@@ -190,7 +244,7 @@ fn a_reader_never_passes_the_published_end() {
 #[test]
 fn only_the_primary_session_is_read() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     let mut batch = Batch::default();
     batch.restart(1);
@@ -207,7 +261,7 @@ fn only_the_primary_session_is_read() {
 #[test]
 fn a_channel_that_is_closed_may_carry_another_session() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     let named = |id: &str, closed| SessionMark {
         id: id.into(),
@@ -242,14 +296,14 @@ fn a_channel_that_is_closed_may_carry_another_session() {
         assert_eq!(read_from(dir.path(), reader, log.end()), twice);
     }
     let (end, positions) = (log.end(), log.positions().clone());
-    let again = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let again = Log::open(dir.path(), Rotation::default()).expect("open");
     assert_eq!((again.end(), again.positions()), (end, &positions));
 }
 
 #[test]
 fn damage_inside_is_told_and_not_skipped() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     append(&mut log, b"one");
     append(&mut log, b"two");
@@ -270,7 +324,7 @@ fn damage_inside_is_told_and_not_skipped() {
 #[test]
 fn a_batch_that_does_not_follow_changes_nothing() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(dir.path(), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(dir.path(), Rotation::default()).expect("open");
     begin(&mut log, 7);
     append(&mut log, b"one");
     let (end, positions) = (log.end(), log.positions().clone());
@@ -285,7 +339,7 @@ fn a_batch_that_does_not_follow_changes_nothing() {
 #[test]
 fn a_log_without_a_run_takes_no_records() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut log = Log::open(&dir.path().join("log"), SEGMENT_BYTES).expect("open");
+    let mut log = Log::open(&dir.path().join("log"), Rotation::default()).expect("open");
     let mut batch = Batch::default();
     batch.restart(1);
     batch.data(ONE, Stream::Stdout, 0, b"x");

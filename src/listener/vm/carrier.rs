@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,6 +16,11 @@ use crate::listener::vspc::{self, Port, Told};
 
 /// Who says nothing for so long speaks no telnet.
 const QUIET: Duration = Duration::from_millis(250);
+/// A connection on which nothing has come for so long is asked by the kernel whether it is there, and
+/// again after this pause, so often.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
+const KEEPALIVES: u32 = 3;
 /// A refused client gets so long to take its refusal.
 const FAREWELL_MOST: Duration = Duration::from_secs(2);
 /// An empty buffer keeps at most this capacity, in bytes.
@@ -48,9 +54,8 @@ pub(super) struct Carrier {
 
 impl Carrier {
     pub(super) fn new(socket: TcpStream, peer: SocketAddr, now: Duration) -> Self {
-        // Keystrokes and acknowledgements must not wait for each other.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "TCP_NODELAY");
+        if let Err(error) = prepare(&socket) {
+            tracing::debug!(%peer, %error, "socket options");
         }
         Self {
             socket,
@@ -224,4 +229,17 @@ impl Carrier {
         let read = async { while matches!(self.socket.read(&mut rest).await, Ok(1..)) {} };
         let _ = timeout(FAREWELL_MOST, read).await;
     }
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    // Keystrokes and acknowledgements must not wait for each other.
+    sockopt::set_tcp_nodelay(socket, true)?;
+    // A host that lost its power says nothing: the kernel asks, and gives up what it does not take.
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_AGAIN)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVES)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    let most = KEEPALIVE + KEEPALIVE_AGAIN * KEEPALIVES;
+    sockopt::set_tcp_user_timeout(socket, u32::try_from(most.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }

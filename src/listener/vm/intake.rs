@@ -116,6 +116,7 @@ impl Task {
                 tracing::info!(id, name, epoch, %peer, resumed, "VM connected");
                 self.link.accept(resume);
                 self.container = Some(container);
+                self.stranger = None;
             }
             Err(error) => {
                 tracing::warn!(id = identity.id, %peer, %error, "VM refused");

@@ -28,6 +28,7 @@ use super::execs::Execs;
 use super::keys::Keys;
 use super::registry::Registry;
 use super::store::Batch;
+use super::strangers::{Stranger, Strangers};
 use super::vspc::Told;
 use crate::link::{Link, Options};
 
@@ -81,6 +82,8 @@ pub struct Shared {
     pub allow_plain: bool,
     /// vMotions under way.
     pub moves: Moves,
+    /// Connections that are no VM's yet.
+    pub strangers: Arc<Strangers>,
 }
 
 impl Shared {
@@ -95,7 +98,7 @@ impl Shared {
 }
 
 /// Serves one connection until it ends.
-pub async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shared: Arc<Shared>) {
     let options = Options {
         buffer: LINK_BYTES,
         ..Options::default()
@@ -105,6 +108,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         link: Link::listener(nonce(), options),
         connection: Connection::new(peer),
         container: None,
+        stranger: Some(stranger),
         moving: None,
         unstored: None,
         in_trouble: false,
@@ -160,6 +164,8 @@ struct Task {
     link: Link,
     connection: Arc<Connection>,
     container: Option<Arc<Container>>,
+    /// Until the first VM has proved itself on it.
+    stranger: Option<Stranger>,
     /// The VM's vMotion, from the go-ahead on.
     moving: Option<Box<Moving>>,
     /// What the store did not take.
