@@ -283,7 +283,7 @@ pub fn serial_port(data: &[u8]) {
 }
 
 fn hear(data: &[u8], piece: usize) -> ((Vec<u8>, Vec<Told>), usize) {
-    let (mut port, mut line, mut all) = (Port::default(), Vec::new(), Vec::new());
+    let (mut port, mut line, mut all) = (Port::new(true), Vec::new(), Vec::new());
     let mut answers = Vec::new();
     for piece in data.chunks(piece) {
         let mut at = 0;

@@ -3,11 +3,14 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::listener::Config;
 use crate::listener::detach::{DEFAULT_KEYS, DetachKeys};
 use crate::listener::store::Rotation;
+use crate::listener::tls::Files;
 
 /// Smallest `--log-size`, in bytes: two reads of a VM's port.
 const LOG_SIZE_LEAST: u64 = 256 * 1024;
@@ -105,15 +108,61 @@ pub struct Listen {
     /// closed at once.
     #[arg(long, value_name = "N", default_value_t = crate::listener::strangers::MOST)]
     pub strangers: usize,
+    /// Certificate of the listener, PEM, with those that lead to its root: a connection that begins with
+    /// TLS gets it, whatever it speaks inside. SIGHUP reads it again.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Ask for certificates on the port for VMs: what comes in TLS without one that these have signed is
+    /// refused, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub vm_ca: Option<PathBuf>,
+    /// Port for clients of the API in TLS, docker's command line for one, besides the socket in the state
+    /// folder. Only for those with a certificate: see --client-ca.
+    #[arg(long, value_name = "ADDRESS", value_parser = port, requires = "client_ca")]
+    pub api: Option<SocketAddr>,
+    /// Those who may sign the certificates of the API's clients, PEM: whoever has one may do everything.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+    /// How the daemon writes its own log on stderr; VCH_LOG sets what (error, warn, info, debug).
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How the daemon writes its own log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 impl Listen {
-    /// How much of each container's output is kept.
+    /// What the daemon is to do, with its state in this folder.
     #[must_use]
-    pub fn rotation(&self) -> Rotation {
-        Rotation {
-            segment_bytes: self.log_size,
-            segments_most: NonZeroUsize::new(self.log_files),
+    pub fn config(self, state: PathBuf) -> Config {
+        let certificate = self.tls_cert.zip(self.tls_key);
+        Config {
+            port: self.port,
+            state,
+            lost_after: Duration::from_secs(self.lost_after),
+            allow_plain: self.allow_plain,
+            rotation: Rotation {
+                segment_bytes: self.log_size,
+                segments_most: NonZeroUsize::new(self.log_files),
+            },
+            strangers_most: self.strangers,
+            api: self.api,
+            tls: certificate.map(|(certificate, key)| Files {
+                certificate,
+                key,
+                vm_ca: self.vm_ca,
+                client_ca: self.client_ca,
+            }),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! CRC-32C (Castagnoli), reflected polynomial 0x82F63B78, eight bytes a step from tables made at
-//! their first use (8 KB that the guest's binary does not carry): no processor feature is needed, and
+//! their first use (8 KB that the guest's binary does not carry, as a `LazyLock` would: it begins with a
+//! function's address, so its room is in the file): no processor feature is needed, and
 //! none is asked for.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 
-static TABLES: LazyLock<[[u32; 256]; 8]> = LazyLock::new(tables);
+static TABLES: OnceLock<[[u32; 256]; 8]> = OnceLock::new();
 
 /// Table 0 is the checksum of each byte, table n that of each byte with n zeroes after it.
 fn tables() -> [[u32; 256]; 8] {
@@ -42,7 +43,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 /// the bytes against whoever does not know it (by accident, not by attack: see `frame`).
 pub fn append(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
-    let [t0, t1, t2, t3, t4, t5, t6, t7] = &*TABLES;
+    let [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES.get_or_init(tables);
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         // Eight lookups written out: a size-optimised build leaves a loop a loop, at several times

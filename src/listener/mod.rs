@@ -17,11 +17,13 @@ mod execs;
 pub mod keys;
 mod lines;
 mod log_stream;
+pub mod own_log;
 mod registry;
 pub mod signals;
 pub mod state_dir;
 pub mod store;
 pub mod strangers;
+pub mod tls;
 mod vm;
 pub mod vspc;
 
@@ -41,6 +43,7 @@ use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
 use self::store::Rotation;
 use self::strangers::Strangers;
+use self::tls::{Tls, TlsError};
 use self::vm::{Moves, Shared};
 
 /// A VM without link is given up after this, unless told otherwise.
@@ -61,6 +64,10 @@ pub struct Config {
     pub rotation: Rotation,
     /// Connections of one address that no VM has proved itself on, at most; 0: no limit.
     pub strangers_most: usize,
+    /// Port for clients of the API, besides the socket in the state folder.
+    pub api: Option<SocketAddr>,
+    /// The listener's certificate, if it has one.
+    pub tls: Option<tls::Files>,
 }
 
 /// Why the listener cannot start.
@@ -75,6 +82,9 @@ pub enum ListenError {
     /// The port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Something of the process itself.
     #[error("{action}: {source}")]
     Process {
@@ -92,6 +102,7 @@ pub enum ListenError {
 pub async fn run(config: Config) -> Result<(), ListenError> {
     let process = |action| move |source| ListenError::Process { action, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(process("catch SIGTERM"))?;
+    let mut reload = signal(SignalKind::hangup()).map_err(process("catch SIGHUP"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(process("catch SIGINT"))?;
     // A limit on the size of files is then an error of the write, told and got over like a full
     // disk, and not the end of the process.
@@ -105,6 +116,10 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
     let address = port
         .local_addr()
         .map_err(process("ask for the port's address"))?;
+    let api_port = match config.api {
+        Some(address) => Some(accept::bind(address).await?),
+        None => None,
+    };
     let registry = Registry::open(&state.containers(), config.rotation)?;
     let socket = state.bind_socket()?;
     let shared = Arc::new(Shared {
@@ -116,25 +131,41 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
         allow_plain: config.allow_plain,
         moves: Moves::default(),
         strangers: Strangers::new(config.strangers_most),
+        tls: Tls::open(config.tls)?,
     });
     for container in shared.registry.all() {
         shared.expect_back(&container, container.absence());
     }
 
     let mut out = io::stdout();
+    let also = api_port
+        .as_ref()
+        .and_then(|port| port.local_addr().ok())
+        .map_or_else(String::new, |address| format!(" and {address}"));
     writeln!(
         out,
-        "listening on {address} for VMs, on {} for clients",
+        "listening on {address} for VMs, on {}{also} for clients",
         state.socket().display()
     )
     .and_then(|()| out.flush())
     .map_err(process("write to stdout"))?;
 
+    let reloading = Arc::clone(&shared);
     let vms = tokio::spawn(accept::accept(port, Arc::clone(&shared)));
+    if let Some(port) = api_port {
+        // Ends with the runtime, as connections do.
+        tokio::spawn(api::serve_tls(port, Arc::clone(&shared)));
+    }
     let clients = tokio::spawn(api::serve(socket, shared));
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break tracing::info!("SIGTERM: ending"),
+            _ = interrupt.recv() => break tracing::info!("SIGINT: ending"),
+            _ = reload.recv() => match reloading.tls.reload() {
+                Ok(()) => tracing::info!("SIGHUP: the certificates are read again"),
+                Err(error) => tracing::error!(%error, "SIGHUP: the certificates stay as they were"),
+            },
+        }
     }
     // Everything acknowledged is in the log; tasks hold nothing that must be saved.
     vms.abort();

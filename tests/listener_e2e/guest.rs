@@ -2,15 +2,18 @@
 //! like a real one, loses what was on its way when the connection broke.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use tether::link::{
     Channel, Control, Event, ExitClass, ExitRecord, Identity, Link, Options, Stream,
 };
 
 use crate::appliance::LIMIT;
 use crate::host::Host;
+use crate::pipe::Pipe;
 
 pub const ONE: Channel = Channel(1);
 /// The blog's container.
@@ -23,7 +26,9 @@ pub struct Guest {
     address: SocketAddr,
     socket: Option<Wire>,
     /// Its serial port has a proxy.
-    proxied: bool,
+    pub proxied: bool,
+    /// Its host connects in TLS.
+    pub tls: Option<Arc<ClientConfig>>,
     pub link: Link,
     begin: Instant,
     out: Vec<u8>,
@@ -40,7 +45,7 @@ pub struct Guest {
 
 /// What is behind the serial port.
 pub enum Wire {
-    Plain(TcpStream),
+    Plain(Pipe),
     Proxy(Box<Host>),
 }
 
@@ -80,6 +85,7 @@ impl Guest {
             address,
             socket: None,
             proxied: false,
+            tls: None,
             link,
             begin: Instant::now(),
             out: Vec::new(),
@@ -237,7 +243,7 @@ impl Guest {
             self.link.poll_transmit(now, &mut self.out, PORT_BYTES);
         }
         if self.socket.is_none() {
-            match Wire::connect(self.address, self.proxied) {
+            match Wire::connect(self.address, self.proxied, self.tls.as_ref()) {
                 Ok(socket) => {
                     self.socket = Some(socket);
                     self.connections += 1;
@@ -328,13 +334,17 @@ impl Guest {
 }
 
 impl Wire {
-    fn connect(address: SocketAddr, proxied: bool) -> io::Result<Self> {
-        if proxied {
-            return Ok(Self::Proxy(Box::new(Host::connect(address)?)));
-        }
-        let socket = TcpStream::connect(address)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self::Plain(socket))
+    fn connect(
+        address: SocketAddr,
+        proxied: bool,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
+        let pipe = Pipe::connect(address, tls)?;
+        Ok(if proxied {
+            Self::Proxy(Box::new(Host::connect(pipe)))
+        } else {
+            Self::Plain(pipe)
+        })
     }
 }
 

@@ -2,10 +2,14 @@
 //! capture shows them, in code of its own.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
 use crate::appliance::LIMIT;
+use crate::pipe::Pipe;
 
 const IAC: u8 = 255;
 const SB: u8 = 250;
@@ -19,7 +23,7 @@ const KNOWN: [u8; 23] = [
 pub const UUID: &str = "68 4c 91 6c 5f 6c 4c 2f-aa 50 df d6 61 a2 2e 0d";
 
 pub struct Host {
-    socket: TcpStream,
+    socket: Pipe,
     /// Bytes of the telnet stream that wait: from the other side, and for it.
     input: Vec<u8>,
     out: Vec<u8>,
@@ -36,24 +40,21 @@ pub struct Host {
 
 impl Host {
     /// The VM is switched on here.
-    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub fn connect(socket: Pipe) -> Self {
         let service = [&[70, b'C'], &b"tcp://192.0.2.1:2377?port=link"[..]].concat();
-        Self::open(address, &[message(&KNOWN), message(&service)].concat())
+        Self::open(socket, &[message(&KNOWN), message(&service)].concat())
     }
 
     /// The VM moves here: no service is asked for, and another option is offered in the same
     /// segment.
-    pub fn peer(address: SocketAddr, cookie: &[u8]) -> Self {
+    pub fn peer(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, cookie: &[u8]) -> Self {
         let peer = [&[44], cookie].concat();
         let opening = [message(&KNOWN), message(&peer), vec![IAC, 251, 44]].concat();
-        Self::open(address, &opening).expect("the listener")
+        Self::open(Pipe::connect(address, tls).expect("the listener"), &opening)
     }
 
-    fn open(address: SocketAddr, opening: &[u8]) -> io::Result<Self> {
-        let socket = TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self {
+    fn open(socket: Pipe, opening: &[u8]) -> Self {
+        Self {
             socket,
             input: Vec::new(),
             // Unasked: WILL AUTHENTICATION.
@@ -63,7 +64,7 @@ impl Host {
             said: Vec::new(),
             dribbles: false,
             closed: false,
-        })
+        }
     }
 
     /// Says a message of the extension.
@@ -106,7 +107,7 @@ impl Host {
 
     /// Ends the connection.
     pub fn hang_up(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.socket.hang_up();
     }
 
     /// Until all that was said is with the kernel.

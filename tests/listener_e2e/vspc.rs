@@ -37,14 +37,16 @@ fn begin(guest: &mut Guest, sequence: &[u8]) -> Vec<u8> {
 
 /// The new host's connection, up to the listener's word that it is known.
 fn arrive(appliance: &Appliance, cookie: &[u8], sequence: &[u8]) -> Host {
-    let mut new = Host::peer(appliance.port, cookie);
+    let mut new = Host::peer(appliance.port, None, cookie);
     assert_eq!(new.wait(PEER_OK), sequence);
     new
 }
 
-fn moved(appliance: &Appliance, guest: &mut Guest, sequence: &[u8], old_first: bool) {
+/// The VM moves, the old connection's end before or after the word of the new one.
+pub fn moved(appliance: &Appliance, guest: &mut Guest, sequence: &[u8], old_first: bool) {
     let cookie = begin(guest, sequence);
-    let mut new = arrive(appliance, &cookie, sequence);
+    let mut new = Host::peer(appliance.port, guest.tls.as_ref(), &cookie);
+    assert_eq!(new.wait(PEER_OK), sequence);
     if old_first {
         guest.host().hang_up();
         std::thread::sleep(Duration::from_millis(20));
@@ -157,7 +159,7 @@ fn while_a_vm_moves_what_is_typed_waits_and_nothing_goes_to_the_old_host() {
                 // A newer one, which then is aborted.
                 begin(&mut guest, &[1]);
                 guest.host().say(ABORT, &[]);
-                let mut late = Host::peer(appliance.port, &cookie);
+                let mut late = Host::peer(appliance.port, None, &cookie);
                 assert!(late.linger(Duration::from_secs(5)), "an old cookie is good");
             }
         }
@@ -181,14 +183,14 @@ fn a_wrong_cookie_gets_nothing_and_changes_nothing() {
     wrong[7] ^= 1;
     // It even has the victim's UUID and name.
     for bad in [&wrong[..], &sequence[..], b"", &cookie[1..]] {
-        let mut impostor = Host::peer(appliance.port, bad);
+        let mut impostor = Host::peer(appliance.port, None, bad);
         impostor.say(COMPLETE, &sequence);
         assert!(impostor.linger(Duration::from_secs(5)), "not closed");
         assert_eq!(impostor.heard(PEER_OK), None);
     }
     let mut new = arrive(&appliance, &cookie, &sequence);
     // For one use.
-    let mut second = Host::peer(appliance.port, &cookie);
+    let mut second = Host::peer(appliance.port, None, &cookie);
     assert!(
         second.linger(Duration::from_secs(5)),
         "a cookie is good twice"

@@ -10,7 +10,6 @@
 //!   and dropped. (Closing with unread bytes would reset the connection and cut the output.)
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +20,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::logs::{MULTIPLEXED, RAW, has_tty};
 use super::params::Params;
+use super::stream::{ClientStream, Line};
 use super::{Api, RawParams, find};
 use crate::listener::container::Container;
 use crate::listener::detach::{DetachKeys, DetachKeysError};
@@ -171,12 +168,14 @@ impl Attached {
 
     async fn serve(mut self, upgraded: Upgraded, mut output: LogStream) -> io::Result<()> {
         let parts = upgraded
-            .downcast::<TokioIo<UnixStream>>()
-            .map_err(|_| io::Error::other("not a unix socket"))?;
+            .downcast::<TokioIo<ClientStream>>()
+            .map_err(|_| io::Error::other("not a client's connection"))?;
         let early = parts.read_buf;
-        let (mut from, mut to) = parts.io.into_inner().into_split();
+        let stream = parts.io.into_inner();
+        let line = stream.line()?;
+        let (mut from, mut to) = tokio::io::split(stream);
         let gone = {
-            let mut input = pin!(self.input(&early, &mut from));
+            let mut input = pin!(self.input(&early, &mut from, &line));
             let mut sending = pin!(send_all(&mut output, &mut to));
             let mut input_open = true;
             loop {
@@ -201,7 +200,12 @@ impl Attached {
     }
 
     /// Hands the client's bytes to the process until they end.
-    async fn input(&mut self, early: &[u8], from: &mut OwnedReadHalf) -> InputEnd {
+    async fn input(
+        &mut self,
+        early: &[u8],
+        from: &mut ReadHalf<ClientStream>,
+        line: &Line,
+    ) -> InputEnd {
         let mut typed = early.to_vec();
         loop {
             if self.stdin && !typed.is_empty() {
@@ -229,13 +233,13 @@ impl Attached {
             };
             typed.truncate(count);
             if count == 0 {
-                return self.input_ended(from);
+                return self.input_ended(line);
             }
         }
     }
 
-    fn input_ended(&self, from: &OwnedReadHalf) -> InputEnd {
-        if hung_up(from.as_ref()) {
+    fn input_ended(&self, line: &Line) -> InputEnd {
+        if line.hung_up() {
             return InputEnd::Gone;
         }
         if !self.stdin {
@@ -251,28 +255,14 @@ impl Attached {
     }
 }
 
-/// True when the other end is closed both ways: a half-close does not hang up.
-fn hung_up(socket: &UnixStream) -> bool {
-    let descriptor = socket.as_fd();
-    let mut polled = [PollFd::new(&descriptor, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    match poll(&mut polled, Some(&now)) {
-        Ok(_) => polled[0].revents().contains(PollFlags::HUP),
-        Err(_) => false,
-    }
-}
-
-async fn send_all(output: &mut LogStream, to: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn send_all(output: &mut LogStream, to: &mut WriteHalf<ClientStream>) -> io::Result<()> {
     while let Some(bytes) = output.next().await.map_err(io::Error::other)? {
         to.write_all(&bytes).await?;
     }
     Ok(())
 }
 
-async fn drain(from: &mut OwnedReadHalf) {
+async fn drain(from: &mut ReadHalf<ClientStream>) {
     let mut dropped = vec![0; READ_BYTES];
     let drained = timeout(DRAIN_LIMIT, async {
         while matches!(from.read(&mut dropped).await, Ok(count) if count > 0) {}

@@ -1,4 +1,4 @@
-//! The API: HTTP over a unix socket, shaped as the Docker Engine API wherever that has the call.
+//! The API: HTTP over a unix socket, and over TCP with TLS, shaped as the Docker Engine API wherever that has the call.
 
 mod attach;
 mod body;
@@ -8,9 +8,11 @@ pub mod exec;
 mod logs;
 mod params;
 pub mod shape;
+mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
@@ -23,11 +25,14 @@ use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use self::error::ApiError;
 use self::params::Params;
 use self::shape::{API_VERSION, MIN_API_VERSION, Summary};
+use self::stream::ClientStream;
 use super::clock::now_ns;
 use super::container::Container;
 use super::registry::Registry;
@@ -35,7 +40,9 @@ use super::store::state::State as Life;
 use super::vm::Shared;
 
 /// Pause after a failed accept (no descriptors left): others may close some meanwhile.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A client on TCP has shown its certificate by then.
+const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
 /// What the handlers share.
 type Api = State<Arc<Shared>>;
@@ -48,17 +55,46 @@ pub async fn serve(socket: UnixListener, shared: Arc<Shared>) {
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, router.clone()));
+                tokio::spawn(connection(ClientStream::Unix(stream), router.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "API connection not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn connection(stream: UnixStream, router: Router) {
+/// Serves it on TCP for ever, to clients with a certificate.
+pub async fn serve_tls(port: TcpListener, shared: Arc<Shared>) {
+    let router = router(Arc::clone(&shared));
+    loop {
+        match port.accept().await {
+            Ok((stream, peer)) => {
+                let Some(config) = shared.tls.api() else {
+                    continue;
+                };
+                let router = router.clone();
+                tokio::spawn(async move {
+                    let accepted = TlsAcceptor::from(config).accept(stream);
+                    match timeout(HANDSHAKE_MOST, accepted).await {
+                        Ok(Ok(stream)) => {
+                            connection(ClientStream::Tls(Box::new(stream)), router).await;
+                        }
+                        Ok(Err(error)) => tracing::warn!(%peer, %error, "API client refused"),
+                        Err(_) => tracing::debug!(%peer, "API client without TLS"),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "API connection not accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: ClientStream, router: Router) {
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         if let Some(uri) = without_version(request.uri()) {

@@ -181,6 +181,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
         "Vch": {
             "Link": if snapshot.link_up { "up" } else { "down" },
             "Peer": origin.map(|o| o.peer),
+            "Tls": origin.map(|o| o.tls),
             "SerialPort": origin.and_then(|o| o.serial_port.as_ref()).map(serial_port),
             "Trouble": snapshot.trouble,
             "LogBytes": snapshot.end,

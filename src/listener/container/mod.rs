@@ -76,6 +76,8 @@ pub struct Progress {
 pub struct Origin {
     /// The address.
     pub peer: SocketAddr,
+    /// In TLS.
+    pub tls: bool,
     /// What its host has told of the port, where it speaks the proxy's dialect.
     pub serial_port: Option<About>,
 }
@@ -95,6 +97,7 @@ impl Connection {
         Arc::new(Self {
             origin: Mutex::new(Origin {
                 peer,
+                tls: false,
                 serial_port: None,
             }),
             wake: Notify::new(),

@@ -114,6 +114,7 @@ impl Task {
                 let (id, name, epoch) = (&identity.id, &identity.name, identity.epoch);
                 let resumed = !resume.is_empty();
                 tracing::info!(id, name, epoch, %peer, resumed, "VM connected");
+                self.introduce();
                 self.link.accept(resume);
                 self.container = Some(container);
                 self.stranger = None;

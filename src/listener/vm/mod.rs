@@ -8,6 +8,7 @@
 mod carrier;
 mod intake;
 mod moving;
+mod socket;
 
 use std::cell::RefCell;
 use std::io;
@@ -29,6 +30,7 @@ use super::keys::Keys;
 use super::registry::Registry;
 use super::store::Batch;
 use super::strangers::{Stranger, Strangers};
+use super::tls::Tls;
 use super::vspc::Told;
 use crate::link::{Link, Options};
 
@@ -82,6 +84,8 @@ pub struct Shared {
     pub allow_plain: bool,
     /// vMotions under way.
     pub moves: Moves,
+    /// The listener's certificate.
+    pub tls: Tls,
     /// Connections that are no VM's yet.
     pub strangers: Arc<Strangers>,
 }
@@ -251,7 +255,7 @@ impl Task {
         loop {
             let filled = self.carrier.flushed() && self.fill();
             if !self.has_left() {
-                let flushed = self.carrier.flush();
+                let flushed = self.carrier.flush(self.shared.clock.now());
                 self.ended_old(flushed)?;
             }
             if !filled || !self.carrier.flushed() {
@@ -298,7 +302,9 @@ impl Task {
         let now = self.shared.clock.now();
         let mut input = &scratch.input[..count];
         while !input.is_empty() {
-            let (taken, data, told) = self.carrier.take(input, &mut scratch.data);
+            let (taken, data, told) =
+                self.carrier
+                    .take(input, &mut scratch.data, &self.shared.tls, now);
             input = &input[taken..];
             if !data.is_empty() {
                 self.link.handle_input(now, data);
@@ -322,17 +328,14 @@ impl Task {
         Ok(true)
     }
 
-    /// What the VM's host says of the port is shown with the container.
+    /// Where the VM calls from, and what its host says of the port, is shown with the container.
     fn introduce(&mut self) {
-        let peer = self.carrier.peer;
-        let Some(port) = self.carrier.vspc() else {
-            return;
-        };
-        let about = port.about().clone();
-        tracing::debug!(%peer, ?about, "a VM's serial port");
+        let (peer, tls) = (self.carrier.peer, self.carrier.is_tls());
+        let serial_port = self.carrier.vspc().map(|port| port.about().clone());
         self.connection.comes_from(Origin {
             peer,
-            serial_port: Some(about),
+            tls,
+            serial_port,
         });
     }
 

@@ -179,9 +179,10 @@ impl Task {
 
     /// Answers what the new host's connection asks.
     pub(super) fn flush_arriving(&mut self) {
+        let now = self.shared.clock.now();
         if let Some(moving) = &mut self.moving
             && let Some(arriving) = &mut moving.arriving
-            && let Err(error) = arriving.flush()
+            && let Err(error) = arriving.flush(now)
         {
             moving.lose(&error);
         }
@@ -212,10 +213,11 @@ impl Task {
                 return true;
             }
         };
+        let now = self.shared.clock.now();
         let mut input = &scratch.input[..count];
         while !input.is_empty() {
             // Until the VM is there, nothing on the line is the VM's.
-            let (taken, _, told) = arriving.take(input, &mut scratch.data);
+            let (taken, _, told) = arriving.take(input, &mut scratch.data, &self.shared.tls, now);
             input = &input[taken..];
             if told == Some(Told::Complete(moving.vmotion.sequence().to_vec())) {
                 arriving.unread(input);

@@ -20,8 +20,7 @@ pub use self::port::{About, Port, Told};
 pub use self::telnet::escape;
 pub use self::vmotion::{SECRET_BYTES, Vmotion};
 
-/// What the listener says first on a new connection: `DO 232`, the question that tells the peers
-/// apart. A VM behind a proxy agrees, a telnet client declines, and the link of a VM on a plain
+/// What the listener says to who says nothing: `DO 232`, the question that tells the peers apart. A VM behind a proxy agrees, a telnet client declines, and the link of a VM on a plain
 /// TCP port takes it for noise between frames.
 pub const QUESTION: [u8; 3] = [telnet::IAC, telnet::DO, extension::OPTION];
 

@@ -50,21 +50,23 @@ pub struct Port {
     about: About,
 }
 
-impl Default for Port {
-    /// On which [`super::QUESTION`] was sent already.
-    fn default() -> Self {
-        let mut options = Options::default();
-        options.requested(OPTION);
+impl Port {
+    /// On which [`super::QUESTION`] was sent already, or else comes next.
+    pub fn new(asked: bool) -> Self {
+        let (mut options, mut answers) = (Options::default(), Vec::new());
+        if asked {
+            options.requested(OPTION);
+        } else {
+            options.request(OPTION, &mut answers);
+        }
         Self {
             parser: Parser::default(),
             options,
-            answers: Vec::new(),
+            answers,
             about: About::default(),
         }
     }
-}
 
-impl Port {
     /// What the VM has told of itself.
     pub fn about(&self) -> &About {
         &self.about
@@ -237,7 +239,7 @@ mod tests {
     /// declined, then the codes and the service in one segment, then the answers.
     #[test]
     fn a_vm_of_the_capture_is_taken_in() {
-        let mut port = Port::default();
+        let mut port = Port::new(true);
         let (_, told, out) = all(&mut port, &[IAC, WILL, 37]);
         assert_eq!((told, out), (vec![], vec![IAC, DONT, 37]));
         let (_, told, out) = all(&mut port, &[IAC, WILL, OPTION]);
@@ -284,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_telnet_client_is_told_from_a_vm() {
-        let mut port = Port::default();
+        let mut port = Port::new(true);
         let (data, told, out) = all(&mut port, &[IAC, WONT, OPTION, b'h', b'i']);
         assert_eq!(told, [Told::Declined]);
         assert_eq!((data, out), (b"hi".to_vec(), vec![]));
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_cookie_full_of_255_is_itself_both_ways() {
-        let mut port = Port::default();
+        let mut port = Port::new(true);
         let sequence = [IAC, 0, SE, IAC];
         let begin = sub(&[&[40], &sequence[..]].concat());
         let (_, told, _) = all(&mut port, &begin);
@@ -312,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_code_that_is_not_known_is_said_so() {
-        let mut port = Port::default();
+        let mut port = Port::new(true);
         for code in [4, 41, 47, 84, 200, IAC] {
             let (_, told, out) = all(&mut port, &sub(&[code, 1, 2]));
             assert_eq!((told, out), (vec![], sub(&[3, code])), "{code}");
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     fn who_does_not_read_answers_is_found_out() {
-        let mut port = Port::default();
+        let mut port = Port::new(true);
         let question = sub(&[0]);
         let mut data = Vec::new();
         let asked = (0..100_000).find(|_| {
@@ -340,9 +342,9 @@ mod tests {
             prop_oneof![3 => Just(IAC), 2 => Just(SB), 2 => Just(SE), 2 => Just(OPTION),
                 2 => 40_u8..50, 1 => any::<u8>()], 0..400))
         {
-            let mut whole = Port::default();
+            let mut whole = Port::new(true);
             let expected = all(&mut whole, &bytes);
-            let mut pieces = Port::default();
+            let mut pieces = Port::new(true);
             let (mut data, mut told, mut out) = (Vec::new(), Vec::new(), Vec::new());
             for byte in &bytes {
                 let (taken, one) = pieces.take(&[*byte], &mut data);
