@@ -61,6 +61,13 @@ pub enum Command {
     Stop(Stop),
     /// Forget containers and delete what is kept of them.
     Rm(Rm),
+    /// Write systemd's unit files for this listener: it is started by its sockets, which stay open when it is
+    /// replaced. Then: systemctl daemon-reload && systemctl enable --now vch.socket vch-clients.socket
+    Units {
+        /// Folder to write them to.
+        #[arg(default_value = "/etc/systemd/system")]
+        dir: PathBuf,
+    },
     /// Make, take, forget or list link keys: only a VM with its key is let in, and what it says is secret.
     #[command(subcommand)]
     Key(KeyCommand),

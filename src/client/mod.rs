@@ -20,6 +20,7 @@ use self::args::{Command, Containers, Kill, Rm, Stop};
 use self::http::Api;
 use crate::listener::api::shape::Waited;
 use crate::listener::state_dir::SOCKET;
+use crate::listener::systemd::write_units;
 
 /// Status of a program that was ended by SIGPIPE, as shells count it: 128 + 13.
 const STATUS_PIPE: u8 = 141;
@@ -97,6 +98,20 @@ pub fn run(state: &Path, command: Command) -> u8 {
             STATUS_FAILED
         });
     }
+    if let Command::Units { dir } = command {
+        return match write_units(&dir) {
+            Ok(paths) => {
+                for path in paths {
+                    println!("{}", path.display());
+                }
+                0
+            }
+            Err(error) => {
+                eprintln!("vch: {error}");
+                STATUS_FAILED
+            }
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -124,7 +139,7 @@ pub fn run(state: &Path, command: Command) -> u8 {
 
 async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
     match command {
-        Command::Listen(_) | Command::Key(_) => Err(ClientError::Setup(
+        Command::Listen(_) | Command::Key(_) | Command::Units { .. } => Err(ClientError::Setup(
             "this command asks no listener".to_owned(),
         )),
         Command::Ps(options) => ps::ps(api, &options).await.map(|()| 0),

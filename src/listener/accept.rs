@@ -33,11 +33,20 @@ pub enum PortError {
     },
 }
 
-/// Opens the port. One that this program's predecessor has just left is no obstacle.
+/// The port that was handed over, or else opens it. One that this program's predecessor has just left is no obstacle.
 ///
 /// # Errors
 /// It is in use, or not ours to open.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, PortError> {
+pub async fn open(
+    address: SocketAddr,
+    handed: Option<std::net::TcpListener>,
+) -> Result<TcpListener, PortError> {
+    if let Some(port) = handed {
+        return port
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(port))
+            .map_err(|source| PortError::Io { address, source });
+    }
     TcpListener::bind(address)
         .await
         .map_err(|source| match source.kind() {
@@ -52,7 +61,10 @@ pub async fn accept(port: TcpListener, shared: Arc<Shared>) {
         match port.accept().await {
             Ok((socket, peer)) => {
                 if let Some(stranger) = shared.strangers.enter(peer.ip()) {
+                    shared.counters.accepted.add(1);
                     tokio::spawn(serve(socket, peer, stranger, Arc::clone(&shared)));
+                } else {
+                    shared.counters.turned_away.add(1);
                 }
             }
             Err(error) => {

@@ -17,12 +17,14 @@ mod execs;
 pub mod keys;
 mod lines;
 mod log_stream;
+mod metrics;
 pub mod own_log;
 mod registry;
 pub mod signals;
 pub mod state_dir;
 pub mod store;
 pub mod strangers;
+pub mod systemd;
 pub mod tls;
 mod vm;
 pub mod vspc;
@@ -33,16 +35,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::accept::PortError;
 use self::clock::Monotonic;
 use self::execs::Execs;
 use self::keys::Keys;
+use self::metrics::Counters;
 use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
 use self::store::Rotation;
 use self::strangers::Strangers;
+use self::systemd::{Handed, HandedError};
 use self::tls::{Tls, TlsError};
 use self::vm::{Moves, Shared};
 
@@ -79,6 +84,9 @@ pub enum ListenError {
     /// The containers in it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// What the service manager has handed over.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// The port.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -100,30 +108,14 @@ pub enum ListenError {
 /// # Errors
 /// It could not start.
 pub async fn run(config: Config) -> Result<(), ListenError> {
-    let process = |action| move |source| ListenError::Process { action, source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(process("catch SIGTERM"))?;
-    let mut reload = signal(SignalKind::hangup()).map_err(process("catch SIGHUP"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(process("catch SIGINT"))?;
-    // A limit on the size of files is then an error of the write, told and got over like a full
-    // disk, and not the end of the process.
-    let _file_limit =
-        signal(SignalKind::from_raw(nix::libc::SIGXFSZ)).map_err(process("catch SIGXFSZ"))?;
+    let signals = Signals::catch()?;
     state_dir::raise_descriptor_limit();
     state_dir::owner_only();
-
+    let handed = Handed::take()?;
     let state = StateDir::lock(&config.state)?;
-    let port = accept::bind(config.port).await?;
-    let address = port
-        .local_addr()
-        .map_err(process("ask for the port's address"))?;
-    let api_port = match config.api {
-        Some(address) => Some(accept::bind(address).await?),
-        None => None,
-    };
-    let registry = Registry::open(&state.containers(), config.rotation)?;
-    let socket = state.bind_socket()?;
+    let sockets = Sockets::open(&config, &state, handed).await?;
     let shared = Arc::new(Shared {
-        registry,
+        registry: Registry::open(&state.containers(), config.rotation)?,
         execs: Execs::default(),
         clock: Monotonic::start(),
         lost_after: config.lost_after,
@@ -132,43 +124,121 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
         moves: Moves::default(),
         strangers: Strangers::new(config.strangers_most),
         tls: Tls::open(config.tls)?,
+        counters: Counters::default(),
     });
     for container in shared.registry.all() {
         shared.expect_back(&container, container.absence());
     }
+    serve(sockets, &shared, signals).await
+}
 
+/// What it is reached by.
+struct Sockets {
+    vms: TcpListener,
+    clients: UnixListener,
+    api: Option<TcpListener>,
+    /// Words for where they are.
+    vms_at: SocketAddr,
+    clients_at: String,
+}
+
+impl Sockets {
+    async fn open(config: &Config, state: &StateDir, handed: Handed) -> Result<Self, ListenError> {
+        let place = |port: &TcpListener| {
+            port.local_addr().map_err(|source| ListenError::Process {
+                action: "ask for a port's address",
+                source,
+            })
+        };
+        let vms = accept::open(config.port, handed.vms).await?;
+        let vms_at = place(&vms)?;
+        let mut clients_at = state.socket().display().to_string();
+        let api = match (config.api, handed.api) {
+            (None, None) => None,
+            (address, handed) => {
+                let port = accept::open(address.unwrap_or(config.port), handed).await?;
+                clients_at = format!("{clients_at} and {}", place(&port)?);
+                Some(port)
+            }
+        };
+        Ok(Self {
+            vms,
+            clients: state.open_socket(handed.clients)?,
+            api,
+            vms_at,
+            clients_at,
+        })
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+    /// A limit on the size of files is then an error of the write, told and got over like a full
+    /// disk, and not the end of the process.
+    _file_limit: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, ListenError> {
+        let catch =
+            |kind, action| signal(kind).map_err(|source| ListenError::Process { action, source });
+        Ok(Self {
+            terminate: catch(SignalKind::terminate(), "catch SIGTERM")?,
+            interrupt: catch(SignalKind::interrupt(), "catch SIGINT")?,
+            reload: catch(SignalKind::hangup(), "catch SIGHUP")?,
+            _file_limit: catch(SignalKind::from_raw(nix::libc::SIGXFSZ), "catch SIGXFSZ")?,
+        })
+    }
+}
+
+async fn serve(
+    sockets: Sockets,
+    shared: &Arc<Shared>,
+    mut signals: Signals,
+) -> Result<(), ListenError> {
+    let (vms_at, clients_at) = (sockets.vms_at, sockets.clients_at);
     let mut out = io::stdout();
-    let also = api_port
-        .as_ref()
-        .and_then(|port| port.local_addr().ok())
-        .map_or_else(String::new, |address| format!(" and {address}"));
     writeln!(
         out,
-        "listening on {address} for VMs, on {}{also} for clients",
-        state.socket().display()
+        "listening on {vms_at} for VMs, on {clients_at} for clients"
     )
     .and_then(|()| out.flush())
-    .map_err(process("write to stdout"))?;
-
-    let reloading = Arc::clone(&shared);
-    let vms = tokio::spawn(accept::accept(port, Arc::clone(&shared)));
-    if let Some(port) = api_port {
-        // Ends with the runtime, as connections do.
-        tokio::spawn(api::serve_tls(port, Arc::clone(&shared)));
+    .map_err(|source| ListenError::Process {
+        action: "write to stdout",
+        source,
+    })?;
+    systemd::ready(&vms_at.to_string());
+    let mut tasks = vec![
+        tokio::spawn(systemd::watchdog()),
+        tokio::spawn(accept::accept(sockets.vms, Arc::clone(shared))),
+        tokio::spawn(api::serve(sockets.clients, Arc::clone(shared))),
+    ];
+    if let Some(port) = sockets.api {
+        tasks.push(tokio::spawn(api::serve_tls(port, Arc::clone(shared))));
     }
-    let clients = tokio::spawn(api::serve(socket, shared));
     loop {
         tokio::select! {
-            _ = terminate.recv() => break tracing::info!("SIGTERM: ending"),
-            _ = interrupt.recv() => break tracing::info!("SIGINT: ending"),
-            _ = reload.recv() => match reloading.tls.reload() {
-                Ok(()) => tracing::info!("SIGHUP: the certificates are read again"),
-                Err(error) => tracing::error!(%error, "SIGHUP: the certificates stay as they were"),
-            },
+            _ = signals.terminate.recv() => break tracing::info!("SIGTERM: ending"),
+            _ = signals.interrupt.recv() => break tracing::info!("SIGINT: ending"),
+            _ = signals.reload.recv() => {
+                systemd::reloading();
+                match shared.tls.reload() {
+                    Ok(()) => tracing::info!("SIGHUP: the certificates are read again"),
+                    Err(error) => {
+                        tracing::error!(%error, "SIGHUP: the certificates stay as they were");
+                    }
+                }
+                systemd::ready(&vms_at.to_string());
+            }
         }
     }
+    systemd::stopping();
     // Everything acknowledged is in the log; tasks hold nothing that must be saved.
-    vms.abort();
-    clients.abort();
+    for task in tasks {
+        task.abort();
+    }
     Ok(())
 }

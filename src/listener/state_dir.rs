@@ -97,12 +97,15 @@ impl StateDir {
         self.dir.join(SOCKET)
     }
 
-    /// Opens the clients' socket, for the owner alone. One that an earlier listener left is replaced: the
+    /// The clients' socket that was handed over, or else opens it, for the owner alone. One that an earlier listener left is replaced: the
     /// lock says that it has no owner.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn bind_socket(&self) -> Result<UnixListener, StateDirError> {
+    pub fn open_socket(
+        &self,
+        handed: Option<std::os::unix::net::UnixListener>,
+    ) -> Result<UnixListener, StateDirError> {
         let path = self.socket();
         let io = |action, source| {
             let path = path.clone();
@@ -112,6 +115,12 @@ impl StateDir {
                 source,
             }
         };
+        if let Some(socket) = handed {
+            return socket
+                .set_nonblocking(true)
+                .and_then(|()| UnixListener::from_std(socket))
+                .map_err(|e| io("take over", e));
+        }
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -172,8 +181,8 @@ mod tests {
     async fn the_socket_is_for_its_owner_and_replaces_a_stale_one() {
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::lock(dir.path()).expect("lock");
-        drop(state.bind_socket().expect("first"));
-        let _socket = state.bind_socket().expect("second");
+        drop(state.open_socket(None).expect("first"));
+        let _socket = state.open_socket(None).expect("second");
         let mode = fs::metadata(state.socket())
             .expect("metadata")
             .permissions()

@@ -19,6 +19,7 @@ pub struct Appliance {
     dir: tempfile::TempDir,
     pub port: SocketAddr,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     daemon: Option<Child>,
 }
 
@@ -41,6 +42,7 @@ impl Appliance {
             dir: tempfile::tempdir().expect("state folder"),
             port: free_port(),
             options: options.iter().map(|o| (*o).to_owned()).collect(),
+            environment: Vec::new(),
             daemon: None,
         }
     }
@@ -52,6 +54,7 @@ impl Appliance {
             .args(["--allow-plain", "--port", &self.port.to_string()])
             .args(&self.options)
             .env("VCH_LOG", "warn")
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("vch listen");
@@ -62,6 +65,16 @@ impl Appliance {
             .expect("a line when ready");
         let ready = format!("listening on {} for VMs", self.port);
         assert!(line.starts_with(&ready), "{line:?}");
+        self.daemon = Some(daemon);
+    }
+
+    /// A variable for the listener.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// A listener that the test has started.
+    pub fn adopt(&mut self, daemon: Child) {
         self.daemon = Some(daemon);
     }
 

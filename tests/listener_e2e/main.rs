@@ -8,6 +8,7 @@ mod host;
 mod output;
 mod pipe;
 mod restart;
+mod service;
 mod stdin;
 mod strangers;
 mod tls;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -35,6 +36,7 @@ use self::shape::{API_VERSION, MIN_API_VERSION, Summary};
 use self::stream::ClientStream;
 use super::clock::now_ns;
 use super::container::Container;
+use super::metrics;
 use super::registry::Registry;
 use super::store::state::State as Life;
 use super::vm::Shared;
@@ -128,6 +130,7 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/_ping", get(|| async { "OK" }))
         .route("/version", get(version))
+        .route("/metrics", get(figures))
         .route("/containers/json", get(list))
         .route("/containers/{id}/json", get(inspect))
         .route("/containers/{id}/logs", get(logs::logs))
@@ -145,6 +148,11 @@ fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::not_found("page not found") })
         .layer(axum::middleware::map_response(sign))
         .with_state(shared)
+}
+
+async fn figures(State(shared): Api) -> Response {
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    ([(CONTENT_TYPE, kind)], metrics::page(&shared)).into_response()
 }
 
 /// The headers by which docker's clients choose what to speak.

@@ -94,7 +94,7 @@ impl Task {
             Ok(hello) => hello,
             Err(error) => {
                 tracing::warn!(peer = %self.carrier.peer, %error, "VM refused");
-                return self.link.refuse(&error.to_string());
+                return self.refuse(&error.to_string());
             }
         };
         let identity = &hello.identity;
@@ -103,7 +103,7 @@ impl Task {
             Ok(container) => container,
             Err(error) => {
                 tracing::warn!(%peer, %error, "VM refused");
-                return self.link.refuse(&error.to_string());
+                return self.refuse(&error.to_string());
             }
         };
         if let Some(other) = self.container.take_if(|c| !Arc::ptr_eq(c, &container)) {
@@ -118,12 +118,18 @@ impl Task {
                 self.link.accept(resume);
                 self.container = Some(container);
                 self.stranger = None;
+                self.shared.counters.admitted.add(1);
             }
             Err(error) => {
                 tracing::warn!(id = identity.id, %peer, %error, "VM refused");
-                self.link.refuse(&error.to_string());
+                self.refuse(&error.to_string());
             }
         }
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.shared.counters.refused.add(1);
+        self.link.refuse(reason);
     }
 
     /// Who has not the right key leaves no trace but a line in the log.

@@ -27,6 +27,7 @@ use super::clock::{Monotonic, now_ns};
 use super::container::{Absence, Connection, Container, Origin};
 use super::execs::Execs;
 use super::keys::Keys;
+use super::metrics::Counters;
 use super::registry::Registry;
 use super::store::Batch;
 use super::strangers::{Stranger, Strangers};
@@ -86,6 +87,8 @@ pub struct Shared {
     pub moves: Moves,
     /// The listener's certificate.
     pub tls: Tls,
+    /// What has happened.
+    pub counters: Counters,
     /// Connections that are no VM's yet.
     pub strangers: Arc<Strangers>,
 }
@@ -127,6 +130,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         moving,
         ..
     } = task;
+    shared.counters.ended.add(1);
     if let Some(moving) = moving {
         shared.moves.end(&moving);
     }
@@ -273,10 +277,12 @@ impl Task {
         if let Some(container) = &self.container {
             container.feed(&self.connection, &mut self.link, LINK_BYTES);
         }
-        let link = &mut self.link;
-        let filled = self
-            .carrier
-            .queue(|out| link.poll_transmit(now, out, SEND_BYTES));
+        let (link, sent) = (&mut self.link, &self.shared.counters.sent);
+        let filled = self.carrier.queue(|out| {
+            let before = out.len();
+            link.poll_transmit(now, out, SEND_BYTES);
+            sent.add((out.len() - before) as u64);
+        });
         self.take_events_alone();
         filled
     }
@@ -307,6 +313,7 @@ impl Task {
                     .take(input, &mut scratch.data, &self.shared.tls, now);
             input = &input[taken..];
             if !data.is_empty() {
+                self.shared.counters.received.add(data.len() as u64);
                 self.link.handle_input(now, data);
                 self.take_events(&mut scratch.batch);
                 self.heard(now);

@@ -129,6 +129,7 @@ impl Task {
         let vmotion = Vmotion::new(sequence, secret, now);
         port.go_ahead(vmotion.sequence(), vmotion.secret());
         let moving = self.shared.moves.begin(vmotion, &self.connection);
+        self.shared.counters.moves_begun.add(1);
         self.moving = Some(Box::new(moving));
     }
 
@@ -240,6 +241,7 @@ impl Task {
         let (from, to) = (self.carrier.peer, arriving.peer);
         let id = self.container.as_ref().map(|c| c.id());
         tracing::info!(id, %from, %to, "the VM has moved");
+        self.shared.counters.moved.add(1);
         // What was queued and not sent was for a host that has let go of the VM: the link sends it
         // again.
         self.carrier.hand_over(arriving);
