@@ -19,7 +19,7 @@ use serde_json::{Map as Object, Value};
 use super::error::{Errors, Problem, Shown};
 use super::field::{self, Entry, Leaf, Map};
 use super::model::{
-    ContainerVm, CopyMode, LinkConfig, Mount, Network, Secret, Session, TrustLevel,
+    ContainerVm, CopyMode, LinkConfig, Mount, Network, Secret, Session, TrustLevel, WhenFull,
 };
 use super::validate;
 
@@ -241,6 +241,13 @@ fn link(fields: &mut Fields<'_, '_>) -> LinkConfig {
     };
     LinkConfig {
         buffer: fields.number(&field::LINK_BUFFER, default.buffer),
+        full: fields
+            .meaning(
+                &field::LINK_FULL,
+                "block or drop-oldest",
+                WhenFull::from_name,
+            )
+            .unwrap_or(default.full),
         exit_wait: fields.number(&field::LINK_EXIT_WAIT, default.exit_wait),
         stdio_grace: fields.number(&field::LINK_STDIO_GRACE, default.stdio_grace),
     }

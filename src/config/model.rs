@@ -293,6 +293,8 @@ pub struct Network {
 pub struct LinkConfig {
     /// Bytes of output kept per session until acknowledged.
     pub buffer: usize,
+    /// What happens when they are full.
+    pub full: WhenFull,
     /// Seconds that the power-off waits for the exit status to be acknowledged.
     pub exit_wait: u32,
     /// Seconds that output may stay open after the process has ended (a grandchild holds it).
@@ -303,8 +305,39 @@ impl Default for LinkConfig {
     fn default() -> Self {
         Self {
             buffer: 1 << 20,
+            full: WhenFull::Block,
             exit_wait: 10,
             stdio_grace: 2,
+        }
+    }
+}
+
+/// What happens to output that nobody has taken, when there is no room for more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// The process waits until there is room.
+    #[default]
+    Block,
+    /// The oldest of it is lost, and the log says how much.
+    DropOldest,
+}
+
+impl WhenFull {
+    /// By its name in a configuration.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "block" => Some(Self::Block),
+            "drop-oldest" => Some(Self::DropOldest),
+            _ => None,
+        }
+    }
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::DropOldest => "drop-oldest",
         }
     }
 }

@@ -9,7 +9,7 @@ use super::carrier::Carrier;
 use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
 use super::session::{Desk, Patience, Place, Role, Session};
-use crate::config::model::{ContainerVm, LinkConfig};
+use crate::config::model::{ContainerVm, LinkConfig, WhenFull};
 use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
 use crate::plan::stop;
 use crate::sys::reap;
@@ -122,6 +122,7 @@ impl Machine {
         };
         let mut options = Options {
             buffer: vm.link.buffer,
+            drop_oldest: vm.link.full == WhenFull::DropOldest,
             ..Options::default()
         };
         if let Some(carrier) = &carrier {

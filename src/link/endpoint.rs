@@ -277,17 +277,38 @@ impl Link {
         if !self.sending.contains_key(&(channel, stream)) {
             return 0;
         }
-        let kept: usize = self
-            .sending
+        if self.options.drop_oldest {
+            return self.options.buffer;
+        }
+        self.options.buffer.saturating_sub(self.kept(channel))
+    }
+
+    /// Bytes of a session that wait for their acknowledgement.
+    fn kept(&self, channel: Channel) -> usize {
+        self.sending
             .range((channel, Stream::Stdin)..=(channel, Stream::Stderr))
             .map(|(_, stream)| stream.kept())
-            .sum();
-        self.options.buffer.saturating_sub(kept)
+            .sum()
+    }
+
+    /// Makes room for so many bytes of a stream: its own oldest go first, then its sibling's.
+    fn make_room(&mut self, channel: Channel, stream: Stream, count: usize) {
+        let kept = self.kept(channel);
+        let mut surplus = (kept + count).saturating_sub(self.options.buffer);
+        let others = Stream::ALL.into_iter().filter(|other| *other != stream);
+        for stream in std::iter::once(stream).chain(others) {
+            if let Some(stream) = self.sending.get_mut(&(channel, stream)) {
+                surplus -= stream.drop_oldest(surplus);
+            }
+        }
     }
 
     /// Takes the next bytes of a stream, as many as there is room for: the count taken.
     pub fn write(&mut self, channel: Channel, stream: Stream, bytes: &[u8]) -> usize {
         let count = self.room(channel, stream).min(bytes.len());
+        if self.options.drop_oldest {
+            self.make_room(channel, stream, count);
+        }
         if let Some(stream) = self.sending.get_mut(&(channel, stream)) {
             stream.write(bytes.get(..count).unwrap_or_default());
         }

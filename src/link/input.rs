@@ -164,7 +164,7 @@ impl Link {
     }
 
     fn anything_acknowledged(&self) -> bool {
-        self.outbox.acknowledged() > 0 || self.sending.values().any(|s| s.acknowledged() > 0)
+        self.outbox.acknowledged() > 0 || self.sending.values().any(|s| s.taken())
     }
 
     fn begin(&mut self, now: Duration, forgotten: bool) {

@@ -18,6 +18,8 @@ pub(super) struct SendStream {
     next: u64,
     /// The peer takes nothing at or past this offset.
     credit: u64,
+    /// The peer has stored some of it. Being past 0 does not say so: the oldest may have been dropped.
+    taken: bool,
     finished: bool,
     end_acknowledged: bool,
     /// The peer asked for bytes that are gone: tell it where the stream goes on.
@@ -44,6 +46,7 @@ impl SendStream {
             kept: VecDeque::new(),
             next: base,
             credit: base + CREDIT_FIRST,
+            taken: base > 0,
             finished: false,
             end_acknowledged: false,
             skip_due: false,
@@ -63,9 +66,9 @@ impl SendStream {
         }
     }
 
-    /// Offset up to which everything is acknowledged.
-    pub(super) fn acknowledged(&self) -> u64 {
-        self.base
+    /// The peer has stored some of it.
+    pub(super) fn taken(&self) -> bool {
+        self.taken
     }
 
     pub(super) fn kept(&self) -> usize {
@@ -81,6 +84,19 @@ impl SendStream {
         if !self.finished {
             self.kept.extend(bytes);
         }
+    }
+
+    /// Forgets the oldest bytes, so many if there are: how many. The peer is told where the stream goes
+    /// on when it asks for them, or when it was never sent them.
+    pub(super) fn drop_oldest(&mut self, count: usize) -> usize {
+        let count = count.min(self.kept.len());
+        self.kept.drain(..count);
+        self.base += count as u64;
+        if self.next < self.base {
+            self.next = self.base;
+            self.skip_due = true;
+        }
+        count
     }
 
     pub(super) fn finish(&mut self) {
@@ -117,11 +133,13 @@ impl SendStream {
             let count = (offset - self.base) as usize;
             self.kept.drain(..count);
             self.base = offset;
+            self.taken = true;
             news = true;
         } else if offset == length + 1 && self.finished && !self.end_acknowledged {
             self.kept.clear();
             self.base = length;
             self.end_acknowledged = true;
+            self.taken = true;
             news = true;
         }
         self.next = self.next.max(self.base + u64::from(self.end_acknowledged));
@@ -288,6 +306,29 @@ mod tests {
         stream.resume(0);
         assert_eq!(stream.poll(10), Some(Wanted::Skip { to: 4 }));
         assert_eq!(take(&mut stream, 10), Some((4, b"ef".to_vec())));
+    }
+
+    #[test]
+    fn what_was_dropped_is_skipped_aloud_whether_it_was_sent_or_not() {
+        let mut stream = SendStream::new(0);
+        stream.acknowledge(0, 100);
+        stream.write(b"abcdef");
+        take(&mut stream, 2);
+        // Sent, and perhaps there: nobody asks.
+        assert_eq!(stream.drop_oldest(2), 2);
+        assert_eq!(take(&mut stream, 1), Some((2, b"c".to_vec())));
+        // Not sent.
+        assert_eq!(stream.drop_oldest(2), 2);
+        assert_eq!(stream.poll(10), Some(Wanted::Skip { to: 4 }));
+        assert_eq!(take(&mut stream, 10), Some((4, b"ef".to_vec())));
+        // Was not there after all.
+        stream.rewind(0);
+        assert_eq!(stream.poll(10), Some(Wanted::Skip { to: 4 }));
+        assert_eq!(stream.drop_oldest(10), 2);
+        assert_eq!(stream.poll(10), Some(Wanted::Skip { to: 6 }));
+        assert_eq!(stream.poll(10), None);
+        stream.finish();
+        assert_eq!(stream.poll(10), Some(Wanted::End { offset: 6 }));
     }
 
     #[test]

@@ -38,6 +38,9 @@ fn run(seed: u64) {
         let renew = if seed % 8 == 7 { 20 } else { u64::MAX };
         pair = pair.with_key(key(7), renew);
     }
+    if seed % 5 == 4 {
+        pair = pair.dropping();
+    }
     for _ in 0..one_of(&[0, 10, 100, 600]) {
         pair.step();
     }
@@ -189,6 +192,68 @@ fn a_listener_that_lost_its_state_is_told_of_the_gap() {
     }
     assert!(forgotten);
     assert_eq!((gap, ends), (Some((0, 50_000)), 2));
+}
+
+/// An hour without a listener: the process never waits, the guest keeps no more than its buffer, and the
+/// listener that comes gets the newest of it, behind a gap of exactly what is gone.
+#[test]
+fn an_hour_without_a_listener_costs_the_oldest() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut pair = Pair::new(6, PERFECT, [0, 0, 0]).dropping();
+    let one = Channel(1);
+    assert!(pair.guest.open(one));
+    announce(&mut pair.guest);
+    let (mut out, mut total) = (Vec::new(), 0u64);
+    let line = |n: u64| [(n % 251) as u8; 1000];
+    while pair.now < HOUR {
+        pair.now += STEP;
+        let wrote = pair.guest.write(one, Stream::Stdout, &line(total / 1000));
+        assert_eq!(wrote, 1000, "the process waits");
+        total += 1000;
+        out.clear();
+        pair.guest.poll_transmit(pair.now, &mut out, 40_000);
+        assert!(pair.guest.unacknowledged().bytes <= 100_000);
+    }
+    let (mut gaps, mut next) = (Vec::new(), 0);
+    for _ in 0..500 {
+        pair.exchange(
+            |listener| {
+                while let Some(event) = listener.poll_event() {
+                    match event {
+                        Event::Hello(_) => listener.accept(Resume::default()),
+                        Event::Gap {
+                            channel,
+                            stream,
+                            from,
+                            to,
+                        } => {
+                            assert_eq!(from, next);
+                            gaps.push(to - from);
+                            next = to;
+                            listener.stored(channel, stream, to);
+                        }
+                        Event::Data {
+                            channel,
+                            stream,
+                            offset,
+                            bytes,
+                        } => {
+                            assert_eq!(offset, next);
+                            for (at, byte) in (offset..).zip(&bytes) {
+                                assert_eq!(*byte, (at / 1000 % 251) as u8);
+                            }
+                            next += bytes.len() as u64;
+                            listener.stored(channel, stream, next);
+                        }
+                        _ => {}
+                    }
+                }
+            },
+            |_| {},
+        );
+    }
+    assert_eq!(next, total);
+    assert_eq!(gaps, [total - 100_000]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The link's promises, over a serial port that really breaks: nothing lost, nothing doubled, the
 //! exit status after the last byte.
 
-use crate::machine::{Machine, assert_same, seq};
+use crate::machine::{ID, Machine, assert_same, seq};
 use crate::noise::{Noise, Plan};
 
 /// Bytes of garbage that a test throws into the port.
@@ -29,6 +29,30 @@ fn output_waits_for_a_listener_that_comes_late() {
     machine.off();
     assert_eq!(machine.status(), "0");
     assert_eq!(machine.output().0, b"kept\n");
+}
+
+/// Told to lose the oldest rather than make the command wait: it ends without a listener, and the one that
+/// comes shows the newest behind a note of exactly what is missing.
+#[test]
+fn a_command_that_must_not_wait_loses_the_oldest_and_the_log_says_how_much() {
+    const LAST: u32 = 200_000;
+    const KEPT: usize = 65_536;
+    let mut machine = Machine::new(&["/bin/seq", "1", &LAST.to_string()]);
+    machine.set(
+        "guestinfo./tether/link",
+        &format!("buffer={KEPT},full=drop-oldest,exitWait=300"),
+    );
+    machine.boot();
+    machine.until("the command has ended", |m| m.written("status").is_some());
+    machine.listen();
+    machine.off();
+    assert_eq!(machine.status(), "0");
+    let whole = seq(1, LAST);
+    let lost = whole.len() - KEPT;
+    let output = machine.vch(&["logs", ID]);
+    assert_same(&output.stdout, &whole[lost..]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said, format!("[{lost} bytes of stdout are missing here]\n"));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! All settings of the link in one value: `buffer=1048576,exitWait=10,stdioGrace=2`.
+//! All settings of the link in one value: `buffer=1048576,full=block,exitWait=10,stdioGrace=2`.
 
-use crate::config::model::LinkConfig;
+use crate::config::model::{LinkConfig, WhenFull};
 
 /// What an error says should have stood under the key.
-pub(super) const EXPECTED: &str =
-    "NAME=NUMBER joined by commas, of buffer (bytes), exitWait and stdioGrace (seconds)";
+pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of buffer (bytes), full (block or drop-oldest), exitWait and \
+     stdioGrace (seconds)";
 
 /// The settings; what is not named stays at its default, a name that is not known counts for
 /// nothing. None: malformed.
@@ -15,6 +15,7 @@ pub(super) fn parse(text: &str) -> Option<LinkConfig> {
         let value = value.trim();
         match name.trim() {
             "buffer" => link.buffer = value.parse().ok()?,
+            "full" => link.full = WhenFull::from_name(value)?,
             "exitWait" => link.exit_wait = value.parse().ok()?,
             "stdioGrace" => link.stdio_grace = value.parse().ok()?,
             _ => {}
@@ -27,10 +28,12 @@ pub(super) fn parse(text: &str) -> Option<LinkConfig> {
 pub(super) fn text(link: &LinkConfig) -> String {
     let LinkConfig {
         buffer,
+        full,
         exit_wait,
         stdio_grace,
     } = link;
-    format!("buffer={buffer},exitWait={exit_wait},stdioGrace={stdio_grace}")
+    let full = full.name();
+    format!("buffer={buffer},full={full},exitWait={exit_wait},stdioGrace={stdio_grace}")
 }
 
 #[cfg(test)]
@@ -39,10 +42,11 @@ mod tests {
 
     #[test]
     fn what_is_not_named_stays_at_its_default() {
-        let link = parse("exitWait=3, later=yes").unwrap();
+        let link = parse("exitWait=3, later=yes,full=drop-oldest").unwrap();
         assert_eq!(
             link,
             LinkConfig {
+                full: WhenFull::DropOldest,
                 exit_wait: 3,
                 ..LinkConfig::default()
             }
@@ -51,8 +55,15 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_without_a_number_is_malformed() {
-        for malformed in ["buffer", "buffer=", "exitWait=-1", "stdioGrace=2s", ","] {
+    fn a_setting_without_its_value_is_malformed() {
+        for malformed in [
+            "buffer",
+            "buffer=",
+            "exitWait=-1",
+            "stdioGrace=2s",
+            ",",
+            "full=maybe",
+        ] {
             assert_eq!(parse(malformed), None, "{malformed}");
         }
     }

@@ -13,7 +13,7 @@
 //!
 //! # Our own keys
 //! - `…/tether/link`: all settings of the link in one value, so that they cost one read:
-//!   `buffer=1048576,exitWait=10,stdioGrace=2`, any of them left out.
+//!   `buffer=1048576,full=block,exitWait=10,stdioGrace=2`, any of them left out.
 //! - `…/cmd/Args~json` (of any slice of plain values): the values as a JSON array. A `|` inside a
 //!   value makes the joined form have more pieces than the index says, which the original did
 //!   not notice: it ran the wrong command. Our encoder then writes this key beside the

@@ -172,7 +172,7 @@ fn the_printed_form_has_the_names_that_scripts_rely_on() {
             "hostname": "vols", "domainname": "example.test", "layerid": "a3ed95caeb02",
             "imageid": "sha256:c54a2cc56cbb", "debug": 0, "sessions": null, "execs": {},
             "mounts": null, "networks": {},
-            "link": { "buffer": 1 << 20, "exitWait": 10, "stdioGrace": 2 },
+            "link": { "buffer": 1 << 20, "full": "block", "exitWait": 10, "stdioGrace": 2 },
         })
     );
     let vm = from_document(&fixture_bytes("1.x", "net-static", "guestinfo")).unwrap();

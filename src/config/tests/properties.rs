@@ -11,7 +11,7 @@ use super::fixture;
 use crate::config::guestinfo::{decode, decode_whole, encode};
 use crate::config::model::{
     ContainerVm, CopyMode, Generation, IpNet, LinkConfig, Mount, Network, Secret, Session,
-    TrustLevel,
+    TrustLevel, WhenFull,
 };
 use crate::config::{MountSource, from_document};
 
@@ -143,7 +143,7 @@ prop_compose! {
         execs in btree_map(key(), session(new), 0..3),
         mounts in btree_map(key(), mount(new), 0..3),
         mut networks in btree_map(key(), network(new), 0..3),
-        link in option::of((4096usize..1 << 30, any::<u32>(), any::<u32>())),
+        link in option::of((4096usize..1 << 30, any::<bool>(), any::<u32>(), any::<u32>())),
         default in any::<bool>(),
     ) -> ContainerVm {
         let [name, repo, layerid, imageid] = texts;
@@ -151,8 +151,9 @@ prop_compose! {
         if let Some(network) = networks.values_mut().next() {
             network.default = default;
         }
-        let link = link.map_or_else(LinkConfig::default, |(buffer, exit_wait, stdio_grace)| {
-            LinkConfig { buffer, exit_wait, stdio_grace }
+        let link = link.map_or_else(LinkConfig::default, |(buffer, drops, exit_wait, stdio_grace)| {
+            let full = if drops { WhenFull::DropOldest } else { WhenFull::Block };
+            LinkConfig { buffer, full, exit_wait, stdio_grace }
         });
         let mut vm = ContainerVm {
             id, name, repo, layerid, debug, key: Secret(secret), sessions, mounts, networks, link,

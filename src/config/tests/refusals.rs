@@ -64,7 +64,7 @@ fn values_that_cannot_be_meant_are_named() {
     );
     let message = refusal(hello(), "guestinfo./tether/link", "buffer=lots");
     assert!(
-        message.contains("\"buffer=lots\": expected NAME=NUMBER"),
+        message.contains("\"buffer=lots\": expected NAME=VALUE"),
         "{message}"
     );
     let stop = format!("guestinfo.vice./sessions|{ID}/stopSignal");

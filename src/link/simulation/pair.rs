@@ -42,6 +42,8 @@ pub(super) struct Pair {
     peak: usize,
     pub(super) key: Option<Key>,
     pub(super) handshakes: usize,
+    /// Bytes that the listener was told are gone.
+    pub(super) lost: u64,
     /// All that was put on the carrier, where a test wants it.
     pub(super) seen: Option<Vec<u8>>,
 }
@@ -107,6 +109,7 @@ impl Pair {
             peak: 0,
             key: None,
             handshakes: 0,
+            lost: 0,
             seen: None,
         }
     }
@@ -121,6 +124,12 @@ impl Pair {
         };
         self.listener = Link::listener(self.random.next(), options);
         self.key = Some(key);
+        self
+    }
+
+    /// A guest whose buffer never makes its program wait.
+    pub(super) fn dropping(mut self) -> Self {
+        self.guest.options.drop_oldest = true;
         self
     }
 
@@ -243,6 +252,22 @@ impl Pair {
                     log.extend(bytes);
                     let stored = log.len() as u64;
                     self.listener.stored(channel, stream, stored);
+                }
+                Event::Gap {
+                    channel,
+                    stream,
+                    from,
+                    to,
+                } => {
+                    assert!(self.guest.options.drop_oldest, "{stream:?} has a gap");
+                    self.store.known = true;
+                    let index = usize::from(stream.number());
+                    let log = &mut self.store.streams[index];
+                    assert_eq!(from, log.len() as u64, "{stream:?}: a gap out of order");
+                    // What is lost is of that length exactly: all that follows is in its place.
+                    log.extend(&self.output[index][from as usize..to as usize]);
+                    self.lost += to - from;
+                    self.listener.stored(channel, stream, to);
                 }
                 Event::End {
                     channel,
