@@ -1,48 +1,8 @@
-//! CRC-32C (Castagnoli), reflected polynomial 0x82F63B78, eight bytes a step from tables made at
-//! their first use: no processor feature is needed, and none is asked for.
+//! CRC-32C (Castagnoli), reflected polynomial 0x82F63B78. The appliance has thousands of links, and takes
+//! the processor's own instruction where there is one; a guest has one link, and a small file.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-
-const POLYNOMIAL: u32 = 0x82F6_3B78;
-
-/// Atomic, so that they are zeroes which the guest's file does not carry (8 KB): what is made once and
-/// then kept (`OnceLock`) has its room in the file. A load costs what any other does.
-static TABLES: [[AtomicU32; 256]; 8] = [const { [const { AtomicU32::new(0) }; 256] }; 8];
-static MADE: AtomicBool = AtomicBool::new(false);
-
-/// The tables, made now if they are not. Who makes them at the same time writes the same.
-fn tables() -> &'static [[AtomicU32; 256]; 8] {
-    if !MADE.load(std::sync::atomic::Ordering::Acquire) {
-        make();
-        MADE.store(true, std::sync::atomic::Ordering::Release);
-    }
-    &TABLES
-}
-
-/// Table 0 is the checksum of each byte, table n that of each byte with n zeroes after it.
-fn make() {
-    let [first, rest @ ..] = &TABLES;
-    // The checksum is linear: that of two bytes' exclusive or is the exclusive or of theirs. So one
-    // step for each power of two, and one operation for each entry between.
-    let mut crc = 1;
-    let mut power = 128;
-    while power > 0 {
-        crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
-        for step in (0..256).step_by(2 * power) {
-            first[step + power].store(first[step].load(Relaxed) ^ crc, Relaxed);
-        }
-        power /= 2;
-    }
-    let mut before = first;
-    for table in rest {
-        for (entry, before) in table.iter().zip(before) {
-            let before = before.load(Relaxed);
-            let next = (before >> 8) ^ first[(before & 0xff) as usize].load(Relaxed);
-            entry.store(next, Relaxed);
-        }
-        before = table;
-    }
-}
+#[cfg(any(test, not(feature = "appliance")))]
+mod portable;
 
 /// Checksum of `bytes`.
 pub fn crc32c(bytes: &[u8]) -> u32 {
@@ -51,29 +11,13 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 
 /// Checksum of what gave `crc`, followed by `bytes`. Starting from a secret instead of 0 seals
 /// the bytes against whoever does not know it (by accident, not by attack: see `frame`).
+#[cfg(feature = "appliance")]
 pub fn append(crc: u32, bytes: &[u8]) -> u32 {
-    let mut crc = !crc;
-    let [t0, t1, t2, t3, t4, t5, t6, t7] = tables();
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        // Eight lookups written out: a size-optimised build leaves a loop a loop, at several times
-        // the instructions (which an emulated processor pays for most).
-        let word = u64::from_le_bytes(*word) ^ u64::from(crc);
-        let [b0, b1, b2, b3, b4, b5, b6, b7] = word.to_le_bytes();
-        crc = t7[usize::from(b0)].load(Relaxed)
-            ^ t6[usize::from(b1)].load(Relaxed)
-            ^ t5[usize::from(b2)].load(Relaxed)
-            ^ t4[usize::from(b3)].load(Relaxed)
-            ^ t3[usize::from(b4)].load(Relaxed)
-            ^ t2[usize::from(b5)].load(Relaxed)
-            ^ t1[usize::from(b6)].load(Relaxed)
-            ^ t0[usize::from(b7)].load(Relaxed);
-    }
-    for byte in rest {
-        crc = (crc >> 8) ^ t0[usize::from(crc as u8 ^ byte)].load(Relaxed);
-    }
-    !crc
+    crc32c::crc32c_append(crc, bytes)
 }
+
+#[cfg(not(feature = "appliance"))]
+pub use self::portable::append;
 
 #[cfg(test)]
 mod tests {
@@ -86,6 +30,18 @@ mod tests {
         let up: Vec<u8> = (0..32).collect();
         assert_eq!(crc32c(&up), 0x46dd_794e);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn both_ways_to_compute_it_agree() {
+        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * n >> 3) as u8).collect();
+        for length in 0..bytes.len() {
+            let seed = (length as u32).wrapping_mul(0x9e37_79b9);
+            assert_eq!(
+                append(seed, &bytes[..length]),
+                portable::append(seed, &bytes[..length])
+            );
+        }
     }
 
     #[test]

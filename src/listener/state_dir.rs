@@ -138,18 +138,31 @@ pub fn owner_only() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Lets the process open as many descriptors as it is allowed to: each VM takes two.
+/// Descriptors for as many VMs as the listener is made for, each with a connection and an open log.
+const DESCRIPTORS_GOOD: u64 = 2 * 16_000 + 1_000;
+
+/// Lets the process open as many descriptors as it is allowed to: a VM takes one, and one more while
+/// it has output.
 pub fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let most = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        match setrlimit(Resource::Nofile, most) {
+            Ok(()) => limit = most,
+            Err(error) => {
+                tracing::warn!(%error, current = limit.current, "descriptor limit not raised");
+            }
+        }
     }
-    let most = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, most) {
-        tracing::warn!(%error, current = limit.current, "descriptor limit not raised");
+    if let Some(descriptors) = limit.current.filter(|most| *most < DESCRIPTORS_GOOD) {
+        tracing::info!(
+            descriptors,
+            "the limit of open files bounds how many VMs and clients there can be at once; \
+             LimitNOFILE= or `ulimit -n` raises it"
+        );
     }
 }
 

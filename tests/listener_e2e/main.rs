@@ -9,6 +9,7 @@ mod output;
 mod pipe;
 mod restart;
 mod service;
+mod soak;
 mod stdin;
 mod strangers;
 mod tls;

@@ -22,7 +22,7 @@ const ABORT: u8 = 48;
 const A_WHILE: Duration = Duration::from_millis(300);
 
 /// The VM stands still and asks to move: the cookie.
-fn begin(guest: &mut Guest, sequence: &[u8]) -> Vec<u8> {
+pub fn begin(guest: &mut Guest, sequence: &[u8]) -> Vec<u8> {
     let host = guest.host();
     host.flushed();
     host.said.clear();

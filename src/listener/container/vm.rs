@@ -89,6 +89,14 @@ impl Container {
         stored.map(|_| ())
     }
 
+    /// Nothing has come for a while: the log is closed until something does.
+    pub fn rest(&self, connection: &Arc<Connection>) {
+        let mut inner = self.lock();
+        if inner.owned_by(connection) {
+            inner.log.rest();
+        }
+    }
+
     /// Both ends know each other.
     pub fn link_up(&self, connection: &Arc<Connection>) {
         let mut inner = self.lock();

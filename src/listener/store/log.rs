@@ -94,12 +94,30 @@ impl LogError {
 
 #[derive(Debug)]
 struct Segment {
-    file: File,
-    start: u64,
+    /// Open while it is being written: thousands of logs lie idle.
+    file: Option<File>,
+    path: PathBuf,
     /// Bytes of whole records.
     length: u64,
     /// A failed write may have left bytes behind `length`.
     dirty_tail: bool,
+}
+
+impl Segment {
+    fn file(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(OpenOptions::new().write(true).open(&self.path)?);
+        }
+        self.file
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Cuts off what a failed write may have left.
+    fn cut(&mut self) -> io::Result<()> {
+        let length = self.length;
+        self.file()?.set_len(length)
+    }
 }
 
 /// An append-only log: one writer, any number of [readers](super::Reader).
@@ -147,6 +165,13 @@ impl Log {
     /// Where the streams of the current run stand.
     pub fn positions(&self) -> &Positions {
         &self.positions
+    }
+
+    /// Nothing is being written: no descriptor is held until something is.
+    pub fn rest(&mut self) {
+        if let Some(segment) = &mut self.segment {
+            segment.file = None;
+        }
     }
 
     /// The VM was booted: offsets begin at 0 again.
@@ -201,10 +226,10 @@ impl Log {
     /// Begins a new segment with a checkpoint of where everything stands.
     fn rotate(&mut self, time_ns: u64) -> Result<(), LogError> {
         if let Some(segment) = self.segment.as_mut().filter(|s| s.dirty_tail) {
-            let cut = segment.file.set_len(segment.length);
+            let cut = segment.cut();
             segment.dirty_tail = cut.is_err();
-            let start = segment.start;
-            cut.map_err(|e| self.io("truncate", &segments::path(&self.dir, start), e))?;
+            let path = segment.path.clone();
+            cut.map_err(|e| self.io("truncate", &path, e))?;
         }
         match self.checkpoint(&self.positions, time_ns) {
             Ok(bytes) => {
@@ -278,8 +303,8 @@ impl Log {
             return Err(error);
         }
         self.segment = Some(Segment {
-            file,
-            start: self.end,
+            file: Some(file),
+            path,
             length: first.len() as u64,
             dirty_tail: false,
         });
@@ -291,9 +316,11 @@ impl Log {
         let Some(segment) = self.segment.as_mut() else {
             return Err(LogError::NoRun(self.dir.clone()));
         };
-        if let Err(e) = segment.file.write_all_at(bytes, segment.length) {
-            segment.dirty_tail = segment.file.set_len(segment.length).is_err();
-            let path = segments::path(&self.dir, segment.start);
+        let length = segment.length;
+        let written = segment.file().and_then(|f| f.write_all_at(bytes, length));
+        if let Err(e) = written {
+            segment.dirty_tail = segment.cut().is_err();
+            let path = segment.path.clone();
             return Err(self.io("write", &path, e));
         }
         segment.length += bytes.len() as u64;
@@ -339,8 +366,8 @@ impl Log {
         self.positions = positions;
         self.end = start + length;
         self.segment = Some(Segment {
-            file,
-            start,
+            file: None,
+            path: path.to_owned(),
             length,
             dirty_tail: false,
         });

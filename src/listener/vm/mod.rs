@@ -53,6 +53,8 @@ const NO_TERMINAL: &str = "\r\nThis port is for the serial ports of virtual mach
                            container, use `vch attach ID` on the appliance.\r\n";
 /// Pause before a failed write to the store is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A log into which nothing has come for so long is closed at the next keep-alive.
+const REST_AFTER: Duration = Duration::from_secs(2);
 /// Shortest sleep: a deadline that has just passed must not make the task spin.
 const SLEEP_LEAST: Duration = Duration::from_millis(1);
 
@@ -119,6 +121,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         moving: None,
         unstored: None,
         in_trouble: false,
+        stored_at: Duration::ZERO,
         shared,
     };
     let end = task.run().await;
@@ -179,6 +182,8 @@ struct Task {
     /// What the store did not take.
     unstored: Option<Box<Brought>>,
     in_trouble: bool,
+    /// When something was stored last.
+    stored_at: Duration,
     shared: Arc<Shared>,
 }
 
@@ -212,8 +217,21 @@ impl Task {
                 moved = self.carrier.moved(reading), if !self.has_left() => self.ended_old(moved)?,
                 _ = Moving::moved(self.moving.as_deref(), reading) => {}
                 () = self.connection.wake.notified() => {}
-                () = sleep_until(deadline) => self.retry(),
+                () = sleep_until(deadline) => {
+                    self.retry();
+                    self.rest();
+                }
             }
+        }
+    }
+
+    /// An idle VM holds no descriptor of its log.
+    fn rest(&mut self) {
+        let since = self.stored_at + REST_AFTER;
+        if let Some(container) = &self.container
+            && self.shared.clock.now() >= since
+        {
+            container.rest(&self.connection);
         }
     }
 
