@@ -28,13 +28,13 @@ export CMD PORT CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
 .NOTPARALLEL:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help build run iso test bench fuzz check fmt clean FORCE
+.PHONY: help build run iso test bench bench-link soak fuzz check fmt clean FORCE
 
 help: ## this list
 	@echo 'make VERB [NAME=value …]'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do \
-	    printf '  %-8s %s\n' "$$verb" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do \
+	    printf '  %-10s %s\n' "$$verb" "$$text"; done
 	@echo
 	@echo 'SKIP_APT=1 installs nothing on this machine; VERBOSE=1 shows what each step prints.'
 
@@ -52,6 +52,12 @@ test: packages-test ## everything that can be checked: style, units, programs, v
 
 bench: packages-bench build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk build/cache/debian/version ## measure against the floor, as ratios within one run
 	@tests/bench/run.sh
+
+bench-link: packages-bench ## the link and the listener beside socat, conserver and ser2net; 16,000 VMs on one processor
+	@iso-build/cargo.sh bench --locked --bench link
+
+soak: packages-build ## one stream of 10 GiB through 1,024 vMotions and as many SIGKILLs of the listener (SOAK=MEBIBYTES)
+	@SOAK=$(or $(SOAK),10240) iso-build/cargo.sh test --release --locked --test listener_e2e -- soak --nocapture
 
 fuzz: packages-build ## feed bytes of a fuzzer's making to all that reads bytes (FOR=60 seconds each, TARGET=vmx)
 	@tests/fuzz/run.sh

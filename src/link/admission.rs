@@ -79,9 +79,11 @@ impl Link {
         self.receiving.clear();
         for (channel, stream, next) in &resume.streams {
             let fresh = ReceiveStream::new(*next, self.options.window);
-            self.receiving.insert((*channel, *stream), fresh);
+            self.receiving.insert((*channel, *stream), Box::new(fresh));
             let key = (*channel, Stream::Stdin);
-            sending.entry(key).or_insert_with(|| SendStream::new(0));
+            sending
+                .entry(key)
+                .or_insert_with(|| Box::new(SendStream::new(0)));
         }
         for (channel, stream, next) in &hello.streams {
             if *stream != Stream::Stdin {
@@ -93,7 +95,7 @@ impl Link {
             } else {
                 SendStream::new(*next)
             };
-            sending.insert(key, known);
+            sending.insert(key, Box::new(known));
         }
         self.sending = sending;
         self.inbox = Inbox::new(resume.messages);

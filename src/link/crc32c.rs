@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn both_ways_to_compute_it_agree() {
-        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|n| ((n * n) >> 3) as u8).collect();
         for length in 0..bytes.len() {
             let seed = (length as u32).wrapping_mul(0x9e37_79b9);
             assert_eq!(

@@ -25,8 +25,9 @@ pub struct Link {
     pub(super) side: Side,
     pub(super) reader: Reader,
     pub(super) events: VecDeque<Event>,
-    pub(super) sending: BTreeMap<(Channel, Stream), SendStream>,
-    pub(super) receiving: BTreeMap<(Channel, Stream), ReceiveStream>,
+    /// Boxed, as the next: a map makes room for eleven, and most links have three in all.
+    pub(super) sending: BTreeMap<(Channel, Stream), Box<SendStream>>,
+    pub(super) receiving: BTreeMap<(Channel, Stream), Box<ReceiveStream>>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) nonces: u64,
@@ -244,12 +245,12 @@ impl Link {
             if self.sends(stream) {
                 self.sending
                     .entry(key)
-                    .or_insert_with(|| SendStream::new(0));
+                    .or_insert_with(|| Box::new(SendStream::new(0)));
             } else {
                 let window = self.options.window;
                 self.receiving
                     .entry(key)
-                    .or_insert_with(|| ReceiveStream::new(0, window));
+                    .or_insert_with(|| Box::new(ReceiveStream::new(0, window)));
             }
         }
         true
@@ -326,7 +327,7 @@ impl Link {
     pub fn written(&self, channel: Channel, stream: Stream) -> u64 {
         self.sending
             .get(&(channel, stream))
-            .map_or(0, SendStream::length)
+            .map_or(0, |stream| stream.length())
     }
 
     /// All below `offset` of a received stream is safe: it is acknowledged, and the sender gets
@@ -353,7 +354,11 @@ impl Link {
     /// What the peer has not stored yet.
     pub fn unacknowledged(&self) -> Unacknowledged {
         Unacknowledged {
-            bytes: self.sending.values().map(SendStream::unacknowledged).sum(),
+            bytes: self
+                .sending
+                .values()
+                .map(|stream| stream.unacknowledged())
+                .sum(),
             messages: self.outbox.unacknowledged(),
         }
     }

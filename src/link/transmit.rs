@@ -323,7 +323,7 @@ fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
 /// Who the guest is and what it has received: `messages`, and bytes by stream.
 fn hello(
     guest: &GuestSide,
-    receiving: &BTreeMap<(Channel, Stream), ReceiveStream>,
+    receiving: &BTreeMap<(Channel, Stream), Box<ReceiveStream>>,
     messages: u64,
 ) -> Hello {
     let ended = receiving.iter().filter(|(_, stream)| stream.ended());

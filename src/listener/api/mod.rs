@@ -43,6 +43,9 @@ use super::vm::Shared;
 
 /// Pause after a failed accept (no descriptors left): others may close some meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest head of a request, and what is kept for a client that does not read besides the piece under
+/// way, in bytes.
+const HEAD_BYTES_MOST: usize = 16 * 1024;
 /// A client on TCP has shown its certificate by then.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
@@ -105,6 +108,7 @@ async fn connection(stream: ClientStream, router: Router) {
         router.call(request)
     });
     let served = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MOST)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;

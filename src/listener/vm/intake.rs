@@ -201,7 +201,7 @@ impl Task {
         let (batch, messages) = (&mut brought.batch, &brought.messages);
         match container.store(&self.connection, batch, messages, now_ns()) {
             Ok(()) => {
-                self.stored_at = self.shared.clock.now();
+                self.stored_at = Some(self.shared.clock.now());
                 for (channel, stream, offset) in brought.stored.drain(..) {
                     self.link.stored(channel, stream, offset);
                 }

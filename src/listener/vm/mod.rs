@@ -53,8 +53,8 @@ const NO_TERMINAL: &str = "\r\nThis port is for the serial ports of virtual mach
                            container, use `vch attach ID` on the appliance.\r\n";
 /// Pause before a failed write to the store is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// A log into which nothing has come for so long is closed at the next keep-alive.
-const REST_AFTER: Duration = Duration::from_secs(2);
+/// A log into which nothing has come for so long is closed.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// Shortest sleep: a deadline that has just passed must not make the task spin.
 const SLEEP_LEAST: Duration = Duration::from_millis(1);
 
@@ -112,7 +112,8 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         buffer: LINK_BYTES,
         ..Options::default()
     };
-    let mut task = Task {
+    // Boxed, so that its future is small: what lives is the task, and not the room for its parts after it.
+    let mut task = Box::new(Task {
         carrier: Carrier::new(socket, peer, shared.clock.now()),
         link: Link::listener(nonce(), options),
         connection: Connection::new(peer),
@@ -121,9 +122,9 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         moving: None,
         unstored: None,
         in_trouble: false,
-        stored_at: Duration::ZERO,
+        stored_at: None,
         shared,
-    };
+    });
     let end = task.run().await;
     let Task {
         carrier,
@@ -132,7 +133,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         container,
         moving,
         ..
-    } = task;
+    } = *task;
     shared.counters.ended.add(1);
     if let Some(moving) = moving {
         shared.moves.end(&moving);
@@ -147,7 +148,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
     }
     tracing::debug!(%peer, %end, "connection closed; it never became a VM's");
     match end {
-        End::Telnet => carrier.refuse(NO_TERMINAL).await,
+        End::Telnet => Box::pin(carrier.refuse(NO_TERMINAL)).await,
         End::Peer(cookie) => shared.moves.join(&cookie, carrier),
         _ => {}
     }
@@ -182,8 +183,8 @@ struct Task {
     /// What the store did not take.
     unstored: Option<Box<Brought>>,
     in_trouble: bool,
-    /// When something was stored last.
-    stored_at: Duration,
+    /// When something was stored last; `None`: the log is closed.
+    stored_at: Option<Duration>,
     shared: Arc<Shared>,
 }
 
@@ -227,11 +228,12 @@ impl Task {
 
     /// An idle VM holds no descriptor of its log.
     fn rest(&mut self) {
-        let since = self.stored_at + REST_AFTER;
         if let Some(container) = &self.container
-            && self.shared.clock.now() >= since
+            && let Some(stored) = self.stored_at
+            && self.shared.clock.now() >= stored + REST_AFTER
         {
             container.rest(&self.connection);
+            self.stored_at = None;
         }
     }
 
@@ -262,6 +264,9 @@ impl Task {
                 deadline = deadline.min(limit);
             }
             _ => {}
+        }
+        if let Some(stored) = self.stored_at {
+            deadline = deadline.min(stored + REST_AFTER);
         }
         if let Some(limit) = self.move_limit(now)? {
             deadline = deadline.min(limit);
