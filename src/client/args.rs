@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::listener::Config;
+use crate::listener::container::Access;
 use crate::listener::detach::{DEFAULT_KEYS, DetachKeys};
 use crate::listener::store::Rotation;
 use crate::listener::tls::Files;
@@ -174,6 +175,11 @@ impl Listen {
     }
 }
 
+fn access(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<Access>();
+    parsed.map(|_| text.to_owned()).map_err(|e| e.to_string())
+}
+
 /// `64m` → bytes.
 fn log_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -267,9 +273,14 @@ pub struct Logs {
   vch attach jolly_panini               a shell's terminal: ctrl-p ctrl-q leaves it running
   echo 1+1 | vch attach calculator      stdin to its end, output, then the exit status")]
 pub struct Attach {
-    /// Only watch.
-    #[arg(long)]
+    /// Only watch: the same as --access read-only.
+    #[arg(long, conflicts_with = "access")]
     pub no_stdin: bool,
+    /// Beside other clients: shared (watch and type, as they may), read-only (watch), exclusive (be the only
+    /// one), exclusive-write (be the only one that types), read-only-ok (type, or watch where somebody types
+    /// alone).
+    #[arg(long, value_name = "MODE", default_value = "shared", value_parser = access)]
+    pub access: String,
     /// Output from the first byte on, not only what comes.
     #[arg(long)]
     pub replay: bool,

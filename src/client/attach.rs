@@ -46,22 +46,29 @@ pub(super) async fn attach(api: &Api, options: &Attach) -> Result<u8, ClientErro
         let (api, path) = (api.clone(), format!("{base}/wait"));
         async move { api.json::<Waited>("POST", &path).await }
     });
+    let access = if options.no_stdin {
+        "read-only"
+    } else {
+        &options.access
+    };
     let query = format!(
-        "stream=1&stdout=1&stderr=1&stdin={}&logs={}&detachKeys={}",
-        u8::from(!options.no_stdin),
+        "stream=1&stdout=1&stderr=1&access={access}&logs={}&detachKeys={}",
         u8::from(options.replay),
         encode(&options.detach_keys)
     );
-    let (socket, early) = api
+    let taken = api
         .take_over(&format!("{base}/attach?{query}"), None)
         .await?;
+    if taken.read_only && access == "read-only-ok" {
+        eprintln!("vch: another client types to {name} alone: this one watches");
+    }
     // The listener answers once it knows the session.
     let details: Value = api.json("GET", &format!("{base}/json")).await?;
     let session = Session {
         api,
         base: &base,
         tty: has_tty(&details),
-        stdin: !options.no_stdin
+        stdin: !taken.read_only
             && terminal::may_read_stdin()
             && details
                 .pointer("/Config/OpenStdin")
@@ -69,7 +76,7 @@ pub(super) async fn attach(api: &Api, options: &Attach) -> Result<u8, ClientErro
                 == Some(true),
         keys: options.detach_keys.parse().unwrap_or_default(),
     };
-    let end = session.run(socket, &early).await?;
+    let end = session.run(taken.socket, &taken.early).await?;
     match end {
         End::Output => {
             let waited = waiting

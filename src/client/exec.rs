@@ -33,7 +33,7 @@ pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
         return Ok(0);
     }
     let body = json!({ "Tty": options.tty, "DetachKeys": options.detach_keys });
-    let (socket, early) = api.take_over(&start, Some(&body)).await?;
+    let taken = api.take_over(&start, Some(&body)).await?;
     let session = Session {
         api,
         base: &base,
@@ -41,7 +41,7 @@ pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
         stdin: options.interactive && terminal::may_read_stdin(),
         keys: options.detach_keys.parse().unwrap_or_default(),
     };
-    match session.run(socket, &early).await? {
+    match session.run(taken.socket, &taken.early).await? {
         End::Output => status(api, &base).await,
         End::Detached => {
             eprintln!("vch: detached; the process goes on");

@@ -16,11 +16,21 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::ClientError;
+use crate::listener::api::attach::ACCESS;
 
 /// The listener's API.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     socket: PathBuf,
+}
+
+/// A connection that is the client's.
+pub(super) struct TakenOver {
+    pub(super) socket: UnixStream,
+    /// What came on it behind the answer.
+    pub(super) early: Bytes,
+    /// What is typed goes nowhere.
+    pub(super) read_only: bool,
 }
 
 impl Api {
@@ -69,22 +79,30 @@ impl Api {
         Ok(())
     }
 
-    /// Asks for the connection itself: the socket, and what came on it behind the answer.
+    /// Asks for the connection itself.
     pub(super) async fn take_over(
         &self,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(UnixStream, Bytes), ClientError> {
+    ) -> Result<TakenOver, ClientError> {
         let body = body.map(json).transpose()?;
         let answer = self.request("POST", path, body, true).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ClientError::Answer(format!("{path}: {}", answer.status())));
         }
+        let read_only = answer
+            .headers()
+            .get(ACCESS)
+            .is_some_and(|access| access == "read-only");
         let upgraded = hyper::upgrade::on(answer).await?;
         let parts = upgraded
             .downcast::<TokioIo<UnixStream>>()
             .map_err(|_| ClientError::Answer(format!("{path}: not the socket that asked")))?;
-        Ok((parts.io.into_inner(), parts.read_buf))
+        Ok(TakenOver {
+            socket: parts.io.into_inner(),
+            early: parts.read_buf,
+            read_only,
+        })
     }
 
     async fn request(

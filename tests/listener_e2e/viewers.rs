@@ -148,3 +148,65 @@ fn the_last_lines_and_their_times() {
         "{shown:?}"
     );
 }
+
+/// Waits until so many clients watch only, and so many type.
+fn attached(appliance: &Appliance, guest: &mut Guest, watch: usize, types: usize) {
+    guest.until("clients", |_| {
+        appliance.field(ID, "/Vch/Attached/ReadOnly") == watch.to_string()
+            && appliance.field(ID, "/Vch/Attached/ReadWrite") == types.to_string()
+    });
+}
+
+#[test]
+fn who_types_alone_lets_others_watch_and_who_is_alone_nobody() {
+    let appliance = Appliance::start();
+    let mut guest = Guest::run(appliance.port);
+    let attach = |mode: &str| appliance.spawn(&["attach", "--access", mode, ID]);
+    let mut alone = attach("exclusive-write");
+    attached(&appliance, &mut guest, 0, 1);
+    let refused = attach("shared").wait_with_output().expect("vch attach");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("types to it exclusively"),
+        "{said}"
+    );
+    let mut content = attach("read-only-ok");
+    let watching = attach("read-only");
+    attached(&appliance, &mut guest, 2, 1);
+    // What the watchers say goes nowhere.
+    let mut stdin = content.stdin.take().expect("piped");
+    stdin.write_all(b"not heard").expect("a pipe");
+    drop(stdin);
+    let mut stdin = alone.stdin.take().expect("piped");
+    stdin.write_all(b"heard").expect("a pipe");
+    guest.until("what was typed", |guest| guest.stdin == b"heard");
+    drop(stdin);
+    guest.until("the end of stdin", |guest| guest.stdin_ended);
+    guest.print(Stream::Stdout, b"for all");
+    guest.exit(0);
+    guest.settle();
+    for client in [alone, content, watching] {
+        let output = guest.until_ended(client);
+        assert_eq!(output.stdout, b"for all");
+    }
+    assert_eq!(guest.stdin, b"heard");
+}
+
+#[test]
+fn a_seat_is_free_again_when_its_client_is_gone() {
+    let appliance = Appliance::start();
+    let mut guest = Guest::run(appliance.port);
+    for _ in 0..3 {
+        let mut alone = appliance.spawn(&["attach", "--access", "exclusive", ID]);
+        attached(&appliance, &mut guest, 0, 1);
+        let said = appliance.fails(&["attach", ID]);
+        assert!(said.contains("attached to it exclusively"), "{said}");
+        // Without a word.
+        alone.kill().expect("SIGKILL");
+        alone.wait().expect("its end");
+        attached(&appliance, &mut guest, 0, 0);
+    }
+    let said = appliance.vch(&["attach", "--access", "mine", ID]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("expected shared, read-only"), "{said}");
+}

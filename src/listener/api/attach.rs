@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -28,12 +28,14 @@ use super::logs::{MULTIPLEXED, RAW, has_tty};
 use super::params::Params;
 use super::stream::{ClientStream, Line};
 use super::{Api, RawParams, find};
-use crate::listener::container::Container;
+use crate::listener::container::{Access, Container, NoAccess, Seat};
 use crate::listener::detach::{DetachKeys, DetachKeysError};
 use crate::listener::lines::Selection;
 use crate::listener::log_stream::{Begin, LogStream};
 use crate::listener::store::Whose;
 
+/// Says what a client has become.
+pub const ACCESS: HeaderName = HeaderName::from_static("vch-access");
 /// Bytes of stdin taken from a client at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client may take to close its end after the output has ended.
@@ -51,7 +53,8 @@ pub(super) async fn attach(
     let keys = detach_keys(params.text("detachKeys"))?;
     known_session(&container).await;
     let tty = has_tty(&container);
-    let stdin = params.flag("stdin");
+    let access = access(&params)?;
+    let seat = container.sit(access)?;
     let selection = Selection {
         stdout: params.flag("stdout"),
         stderr: params.flag("stderr"),
@@ -73,10 +76,22 @@ pub(super) async fn attach(
     let client = Attached {
         container,
         whose: Whose::Primary,
-        stdin,
+        stdin: seat.types(),
         keys: tty.then_some(keys),
+        _seat: Some(seat),
     };
     Ok(client.take_over(request, output))
+}
+
+/// What the client wants to be: as docker's say it, with stdin or without; or by its name.
+fn access(params: &Params) -> Result<Access, ApiError> {
+    match params.text("access") {
+        None if params.flag("stdin") => Ok(Access::Shared),
+        None => Ok(Access::ReadOnly),
+        Some(name) => name
+            .parse()
+            .map_err(|e: NoAccess| ApiError::bad_request(e.to_string())),
+    }
 }
 
 /// Keys as a request names them.
@@ -126,6 +141,8 @@ pub(super) struct Attached {
     pub(super) stdin: bool,
     /// Looked for on a terminal only.
     pub(super) keys: Option<DetachKeys>,
+    /// Its place among others; an added session has one client.
+    pub(super) _seat: Option<Seat>,
 }
 
 /// How the client's sending ended.
@@ -146,11 +163,17 @@ impl Attached {
         } else {
             MULTIPLEXED
         };
+        let typing = if self.stdin {
+            "read-write"
+        } else {
+            "read-only"
+        };
         tokio::spawn(self.run(hyper::upgrade::on(request), output));
         let headers = [
             (CONNECTION, "Upgrade"),
             (UPGRADE, "tcp"),
             (CONTENT_TYPE, content_type),
+            (ACCESS, typing),
         ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }

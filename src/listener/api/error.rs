@@ -64,7 +64,8 @@ impl From<ClientError> for ApiError {
             ClientError::NotRunning(_)
             | ClientError::Running(_)
             | ClientError::NotStarted(_)
-            | ClientError::StdinClosed(_) => StatusCode::CONFLICT,
+            | ClientError::StdinClosed(_)
+            | ClientError::Taken(..) => StatusCode::CONFLICT,
             ClientError::NoLink(_) | ClientError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             ClientError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

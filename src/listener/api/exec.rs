@@ -160,6 +160,7 @@ pub(super) async fn start(
         ..Selection::all(!entry.order.tty)
     };
     let client = Attached {
+        _seat: None,
         whose,
         stdin,
         keys: entry.order.tty.then_some(keys),

@@ -1,6 +1,6 @@
 //! The API: HTTP over a unix socket, and over TCP with TLS, shaped as the Docker Engine API wherever that has the call.
 
-mod attach;
+pub mod attach;
 mod body;
 mod control;
 mod error;

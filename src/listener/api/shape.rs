@@ -180,6 +180,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
         "NetworkSettings": { "Ports": {}, "Networks": {} },
         "Vch": {
             "Link": if snapshot.link_up { "up" } else { "down" },
+            "Attached": { "ReadOnly": snapshot.attached.0, "ReadWrite": snapshot.attached.1 },
             "Peer": origin.map(|o| o.peer),
             "Tls": origin.map(|o| o.tls),
             "SerialPort": origin.and_then(|o| o.serial_port.as_ref()).map(serial_port),

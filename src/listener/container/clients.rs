@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::pin::pin;
+use std::sync::Arc;
 
+use super::seats::{Access, Granted, Taken};
 use super::stdin::Stdin;
 use super::{Container, Inner};
 use crate::link::{Channel, Control};
@@ -30,6 +32,9 @@ pub enum ClientError {
     /// Too much waits for its VM already.
     #[error("container {0} does not answer: too many requests wait for its VM already")]
     Busy(String),
+    /// Another client's access does not allow it.
+    #[error("container {0}: {1}")]
+    Taken(String, Taken),
     /// Its stdin takes nothing.
     #[error("stdin of container {0} is closed")]
     StdinClosed(String),
@@ -124,7 +129,43 @@ pub(super) fn lost_reason(record: &ContainerRecord) -> String {
     reason
 }
 
+/// A client's place at a container, until it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    container: Arc<Container>,
+    granted: Granted,
+}
+
+impl Seat {
+    /// What is typed goes to the process.
+    pub fn types(&self) -> bool {
+        self.granted.types
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.container.lock().seats.leave(self.granted);
+    }
+}
+
 impl Container {
+    /// A place for one more client.
+    ///
+    /// # Errors
+    /// Somebody who is there does not allow it, or it does not allow them.
+    pub fn sit(self: &Arc<Self>, access: Access) -> Result<Seat, ClientError> {
+        let mut inner = self.lock();
+        let granted = inner
+            .seats
+            .sit(access)
+            .map_err(|taken| ClientError::Taken(inner.called(), taken))?;
+        Ok(Seat {
+            container: Arc::clone(self),
+            granted,
+        })
+    }
+
     /// A watch over a session of the current run.
     pub fn run(&self, whose: Whose) -> RunWatch {
         RunWatch {

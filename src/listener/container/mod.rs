@@ -5,6 +5,7 @@
 mod clients;
 mod execs;
 mod outgoing;
+mod seats;
 mod stdin;
 mod vm;
 
@@ -17,14 +18,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use self::outgoing::Outgoing;
+use self::seats::Seats;
 use self::stdin::Stdin;
 use super::store::state::{ContainerRecord, State, StoredExit};
 use super::store::{Log, LogError, Positions, Reader, Rotation, StateError, Whose};
 use super::vspc::About;
 use crate::link::{Channel, Stream};
 
-pub use clients::{ClientError, Condition, Outcome, RunWatch};
+pub use clients::{ClientError, Condition, Outcome, RunWatch, Seat};
 pub use execs::Ordered;
+pub use seats::{Access, NoAccess, Taken};
 pub use vm::VmError;
 
 /// Folder of a container's log segments.
@@ -49,6 +52,8 @@ struct Inner {
     link_up: bool,
     outgoing: Outgoing,
     stdin: BTreeMap<Channel, Stdin>,
+    /// Clients attached to the container's own session.
+    seats: Seats,
     /// Why nothing is being stored now.
     trouble: Option<String>,
     /// The last boot's exit, when it was shown.
@@ -148,6 +153,8 @@ pub struct Snapshot {
     pub link_up: bool,
     /// Where its VM calls from.
     pub origin: Option<Origin>,
+    /// Clients attached to it that watch only, and those that type.
+    pub attached: (usize, usize),
     /// Where its streams stand.
     pub positions: Positions,
     /// Position after the last record of its log.
@@ -185,6 +192,7 @@ impl Container {
                 link_up: false,
                 outgoing: Outgoing::default(),
                 stdin: BTreeMap::new(),
+                seats: Seats::default(),
                 trouble: None,
                 previous: None,
                 removed: false,
@@ -211,6 +219,7 @@ impl Container {
         Snapshot {
             record: inner.record.clone(),
             link_up: inner.link_up,
+            attached: inner.seats.counts(),
             origin: inner.connection.as_ref().map(|c| c.origin()),
             positions: inner.log.positions().clone(),
             end: inner.log.end(),
