@@ -52,6 +52,8 @@ pub enum Command {
     Attach(Attach),
     /// Run another process in a running container, and end with its exit status.
     Exec(Exec),
+    /// Print what happens to containers, as it happens.
+    Events(Events),
     /// Wait for containers to end, and print their exit statuses.
     Wait(Containers),
     /// Print everything known of containers, as JSON.
@@ -265,6 +267,61 @@ pub struct Logs {
     pub until: Option<String>,
     /// Container.
     pub container: String,
+}
+
+/// Options of `vch events`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Events: create, start, oom, die, lost (the VM is gone without a word), restart, link_up, link_down,
+destroy.
+
+Examples:
+  vch events                                 from now on
+  vch events --since 1h --until now -f event=die        what has died in the last hour"
+)]
+pub struct Events {
+    /// From then on: RFC 3339, seconds since 1970, or so long ago (10s, 5m, 1h). The last 256 are kept, and
+    /// none over a restart of the listener.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<String>,
+    /// Up to then, and no longer; `now`: those that there are.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<String>,
+    /// Only those: container=NAME, event=NAME, image=NAME; several of a name are alternatives.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub filter: Vec<String>,
+    /// A line for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// `5m` → the time then, in seconds and nanoseconds; others as they are.
+fn time(text: &str) -> Result<String, String> {
+    let ago = match text {
+        "now" => Some(0),
+        _ => text
+            .split_at_checked(text.len().saturating_sub(1))
+            .and_then(|(number, unit)| {
+                let seconds = match unit {
+                    "s" => 1,
+                    "m" => 60,
+                    "h" => 3600,
+                    _ => return None,
+                };
+                number
+                    .parse::<i64>()
+                    .ok()
+                    .map(|n| n.saturating_mul(seconds))
+            }),
+    };
+    let now = jiff::Timestamp::now();
+    Ok(ago.map_or_else(
+        || text.to_owned(),
+        |ago| {
+            let seconds = now.as_second().saturating_sub(ago);
+            format!("{seconds}.{:09}", now.subsec_nanosecond())
+        },
+    ))
 }
 
 /// Options of `vch attach`.

@@ -3,6 +3,7 @@
 pub mod args;
 mod attach;
 mod demux;
+mod events;
 mod exec;
 mod http;
 mod key;
@@ -143,6 +144,7 @@ async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
             "this command asks no listener".to_owned(),
         )),
         Command::Ps(options) => ps::ps(api, &options).await.map(|()| 0),
+        Command::Events(options) => events::events(api, &options).await,
         Command::Logs(options) => logs::logs(api, &options).await,
         Command::Attach(options) => attach::attach(api, &options).await,
         Command::Exec(options) => exec::exec(api, &options).await,

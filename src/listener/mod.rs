@@ -13,6 +13,7 @@ pub mod api;
 mod clock;
 pub mod container;
 pub mod detach;
+mod events;
 mod execs;
 pub mod keys;
 mod lines;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::container::{Container, OpenError};
+use super::events::Events;
 use super::store::Rotation;
 
 /// Longest container ID, in bytes: it names a folder.
@@ -17,6 +18,7 @@ const ID_BYTES_MOST: usize = 128;
 pub struct Registry {
     dir: PathBuf,
     rotation: Rotation,
+    events: Arc<Events>,
     containers: RwLock<BTreeMap<String, Arc<Container>>>,
 }
 
@@ -82,7 +84,7 @@ impl Registry {
             }
         };
         fs::create_dir_all(dir).map_err(|e| io("create folder", e))?;
-        let mut containers = BTreeMap::new();
+        let (events, mut containers) = (Arc::<Events>::default(), BTreeMap::new());
         for entry in fs::read_dir(dir).map_err(|e| io("read folder", e))? {
             let entry = entry.map_err(|e| io("read folder", e))?;
             let Some(id) = entry.file_name().to_str().map(str::to_owned) else {
@@ -93,6 +95,7 @@ impl Registry {
             }
             match Container::open(&id, &entry.path(), rotation) {
                 Ok(container) => {
+                    container.tell(&events);
                     containers.insert(id, Arc::new(container));
                 }
                 Err(error) => tracing::error!(id, %error, "container left out"),
@@ -101,6 +104,7 @@ impl Registry {
         Ok(Self {
             dir: dir.to_owned(),
             rotation,
+            events,
             containers: RwLock::new(containers),
         })
     }
@@ -130,8 +134,14 @@ impl Registry {
             }
         })?;
         let container = Arc::new(Container::open(id, &dir, self.rotation)?);
+        container.tell(&self.events);
         containers.insert(id.to_owned(), Arc::clone(&container));
         Ok(container)
+    }
+
+    /// What happens to them.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// All containers, by ID.

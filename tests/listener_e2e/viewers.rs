@@ -1,6 +1,6 @@
 //! Several clients of one container.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 
@@ -209,4 +209,65 @@ fn a_seat_is_free_again_when_its_client_is_gone() {
     let said = appliance.vch(&["attach", "--access", "mine", ID]);
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("expected shared, read-only"), "{said}");
+}
+
+#[test]
+fn what_happens_is_told_as_it_happens_and_afterwards() {
+    let appliance = Appliance::start();
+    let mut following = appliance.spawn(&["events", "--format", "json", "--since", "1h"]);
+    let mut lines = std::io::BufReader::new(following.stdout.take().expect("piped")).lines();
+    let mut guest = Guest::run(appliance.port);
+    guest.exit(3);
+    guest.settle();
+    let mut next = |guest: &mut Guest| {
+        let line = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| lines.next().expect("an event").expect("text"));
+            guest.until("an event", |_| reading.is_finished());
+            reading.join().expect("no panic")
+        });
+        serde_json::from_str::<serde_json::Value>(&line).expect("JSON")
+    };
+    let mut told = Vec::new();
+    while told
+        .last()
+        .is_none_or(|e: &serde_json::Value| e["Action"] != "die")
+    {
+        told.push(next(&mut guest));
+    }
+    let actions: Vec<&str> = told.iter().filter_map(|e| e["Action"].as_str()).collect();
+    assert_eq!(actions, ["create", "link_up", "start", "die"]);
+    let last = &told[told.len() - 1];
+    assert_eq!(last["Actor"]["ID"], ID);
+    assert_eq!(last["Actor"]["Attributes"]["exitCode"], "3");
+    guest.break_connection();
+    drop(guest);
+    assert!(appliance.vch(&["rm", ID]).status.success());
+    let past = appliance.ok(&[
+        "events",
+        "--since",
+        "1h",
+        "--until",
+        "now",
+        "-f",
+        "event=die",
+    ]);
+    assert_eq!(past.lines().count(), 1, "{past}");
+    assert!(
+        past.contains(&format!("container die {ID} (exitCode=3, ")),
+        "{past}"
+    );
+    // Until now, to the second: what happens later is in another one.
+    let later = (jiff::Timestamp::now().as_second() + 1).to_string();
+    let past = appliance.ok(&["events", "--since", "1h", "--until", &later]);
+    assert!(
+        past.trim_end().ends_with(')') && past.contains(" destroy "),
+        "{past}"
+    );
+    following.kill().expect("SIGKILL");
+    following.wait().expect("its end");
+    let said = appliance.fails(&["events", "-f", "label=x"]);
+    assert!(
+        said.contains("expected container, event, image or type"),
+        "{said}"
+    );
 }

@@ -4,6 +4,7 @@ pub mod attach;
 mod body;
 mod control;
 mod error;
+mod events;
 pub mod exec;
 mod logs;
 mod params;
@@ -135,6 +136,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/_ping", get(|| async { "OK" }))
         .route("/version", get(version))
         .route("/metrics", get(figures))
+        .route("/events", get(events::events))
         .route("/containers/json", get(list))
         .route("/containers/{id}/json", get(inspect))
         .route("/containers/{id}/logs", get(logs::logs))

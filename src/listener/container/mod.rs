@@ -13,13 +13,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
 use self::outgoing::Outgoing;
 use self::seats::Seats;
 use self::stdin::Stdin;
+use super::events::{Events, Known};
 use super::store::state::{ContainerRecord, State, StoredExit};
 use super::store::{Log, LogError, Positions, Reader, Rotation, StateError, Whose};
 use super::vspc::About;
@@ -40,6 +41,9 @@ pub struct Container {
     dir: PathBuf,
     inner: Mutex<Inner>,
     progress: watch::Sender<Progress>,
+    /// Who is told what happens, and what they know.
+    events: OnceLock<Arc<Events>>,
+    known: Mutex<Known>,
     /// stdin was taken by the guest, or will never be.
     stdin_moved: Notify,
 }
@@ -182,7 +186,10 @@ impl Container {
             end: log.end(),
             changes: 0,
         };
+        let known = Known::of(&record, false, false);
         Ok(Self {
+            events: OnceLock::new(),
+            known: Mutex::new(known),
             id: id.to_owned(),
             dir: dir.to_owned(),
             inner: Mutex::new(Inner {
@@ -201,6 +208,12 @@ impl Container {
             progress: watch::Sender::new(progress),
             stdin_moved: Notify::new(),
         })
+    }
+
+    /// What happens to it from now on is told there.
+    pub fn tell(&self, events: &Arc<Events>) {
+        // The first to be told stays.
+        let _ = self.events.set(Arc::clone(events));
     }
 
     /// Its ID.
@@ -263,6 +276,13 @@ impl Container {
             progress.changes += u64::from(changed);
         });
         if changed {
+            let now = Known::of(&inner.record, inner.link_up, inner.removed);
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(events) = self.events.get().filter(|_| now != *known) {
+                events.changed(&inner.record, *known, now);
+            }
+            *known = now;
+            drop(known);
             // Whoever waits for room in stdin may now wait in vain.
             self.stdin_moved.notify_waiters();
         }
