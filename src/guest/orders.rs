@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::event_loop::now;
 use super::machine::{Machine, Stopping};
 use crate::config::signal;
-use crate::link::{Channel, Control, Event, Stream};
+use crate::link::{Channel, Control, Event, Fresh, Stream};
 use crate::plan::stop;
+use crate::sys::random;
 
 impl Machine {
     /// Handles one thing that has happened on the link.
@@ -58,11 +59,31 @@ impl Machine {
                 log::error!("{text}");
                 self.host.stage(&text);
             }
+            Event::Copy { fresh } => self.become_another(fresh),
             Event::Lost => log::warn!("link: the listener does not answer"),
             // A listener's: never ours.
             Event::Hello(_) | Event::Data { .. } | Event::End { .. } => {
                 log::warn!("link: an event that is not for a guest");
             }
+        }
+    }
+
+    /// This machine goes on from the memory of another that runs, too (a clone, or a snapshot that was
+    /// resumed again): it may share neither its epoch nor what it takes for random.
+    fn become_another(&mut self, fresh: Fresh) {
+        if let Err(error) = random::stir(&fresh.map(u64::to_ne_bytes).concat()) {
+            log::error!("random numbers of a copy: {error}");
+        }
+        let text = "this machine is a copy of one that runs (a clone, or a snapshot): it goes on as a boot of its own";
+        log::warn!("{text}");
+        self.host.stage(text);
+        match random::secret() {
+            Ok(seed) => {
+                let [epoch, nonce] = [random::different_each_boot(), random::different_each_boot()];
+                self.link.become_another(epoch, nonce, seed);
+            }
+            // The listener says it again.
+            Err(error) => log::error!("random numbers: {error}"),
         }
     }
 

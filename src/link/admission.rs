@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::Stream;
 use super::endpoint::{Link, ListenerState, Proof, Repeat, Side};
-use super::handshake::{Resume, Welcome, next_nonce, seed};
+use super::handshake::{Fresh, Resume, Welcome, next_nonce, seed};
 use super::messages::{Inbox, Outbox};
+use super::noise::Cipher;
 use super::receive::ReceiveStream;
 use super::seal::Seal;
 use super::send::SendStream;
+use super::{Hello, Stream};
+
+/// The hello that is answered, the listener's nonce in it, and under a key the cipher and the message.
+type Answer = (Hello, u64, Option<Cipher>, Option<Vec<u8>>);
 
 impl Link {
     /// What the guest of the last [`Event::Hello`](super::Event::Hello) says under its link key, to be
     /// called when that hello is `sealed`. `random` is 32 random bytes for this call alone.
     /// None: it has another key, or none. Until this is called it cannot be accepted.
     #[cfg(feature = "appliance")]
-    pub fn unseal(&mut self, key: &super::Key, random: [u8; 32]) -> Option<super::Hello> {
+    pub fn unseal(&mut self, key: &super::Key, random: [u8; 32]) -> Option<Hello> {
         let Side::Listener(side) = &mut self.side else {
             return None;
         };
@@ -27,7 +31,7 @@ impl Link {
         };
         let secrets = super::noise::Secrets { key, random };
         let (pending, told) = super::noise::respond(&secrets, prologue, message)?;
-        let mut told: super::Hello = serde_json::from_slice(&told).ok()?;
+        let mut told: Hello = serde_json::from_slice(&told).ok()?;
         if told.nonce != hello.nonce || told.identity.id != hello.identity.id {
             return None;
         }
@@ -41,8 +45,32 @@ impl Link {
     /// What was written and sent before is forgotten: the owner goes on from what the guest has
     /// received, as the hello says.
     pub fn accept(&mut self, resume: Resume) {
-        let Side::Listener(side) = &mut self.side else {
+        let Some((hello, nonce, cipher, message)) = self.answer(&resume, None) else {
             return;
+        };
+        self.seal = Some(Seal {
+            seed: seed(hello.nonce, nonce),
+            cipher,
+        });
+        self.begin_streams(&hello, &resume);
+        self.welcomed(hello, resume, None, message);
+    }
+
+    /// Tells the guest of the last [`Event::Hello`](super::Event::Hello) that it is a copy of another, and
+    /// must come as a boot of its own. `fresh` is random, for this call alone.
+    pub fn accept_as_another(&mut self, fresh: Fresh) {
+        let resume = Resume::default();
+        if let Some((hello, _, _, message)) = self.answer(&resume, Some(fresh)) {
+            // No frame is for the link of the one before.
+            self.seal = None;
+            self.welcomed(hello, resume, Some(fresh), message);
+        }
+    }
+
+    /// What goes into WELCOME under the key, and what is sealed with from here on.
+    fn answer(&mut self, resume: &Resume, another: Option<Fresh>) -> Option<Answer> {
+        let Side::Listener(side) = &mut self.side else {
+            return None;
         };
         let waiting = std::mem::replace(&mut side.state, ListenerState::Waiting);
         let ListenerState::Asked {
@@ -52,27 +80,41 @@ impl Link {
         } = waiting
         else {
             side.state = waiting;
-            return;
+            return None;
         };
-        let (cipher, message) = match proof {
-            None => (None, None),
+        match proof {
+            None => Some((hello, nonce, None, None)),
             Some(Proof::Held(pending)) => {
-                let welcome = Welcome::of(&hello, &resume);
+                let welcome = Welcome::of(&hello, resume, another);
                 let told = serde_json::to_vec(&welcome).unwrap_or_default();
-                let Some((cipher, message)) = pending.answer(&told) else {
-                    return;
-                };
-                (Some(cipher), Some(message))
+                let (cipher, message) = pending.answer(&told)?;
+                Some((hello, nonce, Some(cipher), Some(message)))
             }
             // Nobody has looked at its key.
-            Some(Proof::Given { .. }) => return,
-        };
-        self.seal = Some(Seal {
-            seed: seed(hello.nonce, nonce),
-            cipher,
-        });
-        side.nonce = next_nonce(&mut self.nonces);
-        side.timer = Repeat::now();
+            Some(Proof::Given { .. }) => None,
+        }
+    }
+
+    fn welcomed(
+        &mut self,
+        hello: Hello,
+        resume: Resume,
+        another: Option<Fresh>,
+        message: Option<Vec<u8>>,
+    ) {
+        if let Side::Listener(side) = &mut self.side {
+            side.nonce = next_nonce(&mut self.nonces);
+            side.timer = Repeat::now();
+            side.state = ListenerState::Welcomed {
+                hello,
+                resume,
+                another,
+                message,
+            };
+        }
+    }
+
+    fn begin_streams(&mut self, hello: &Hello, resume: &Resume) {
         // The guest's own count is where ours begins, whoever sent what it has.
         self.outbox = Outbox::starting_at(hello.messages);
         let mut sending = BTreeMap::new();
@@ -99,14 +141,6 @@ impl Link {
         }
         self.sending = sending;
         self.inbox = Inbox::new(resume.messages);
-        let Side::Listener(side) = &mut self.side else {
-            return;
-        };
-        side.state = ListenerState::Welcomed {
-            hello,
-            resume,
-            message,
-        };
     }
 
     /// Sends the guest of the last [`Event::Hello`] away, with a reason for its operator.

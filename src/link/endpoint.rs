@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::frame::Reader;
-use super::handshake::{Hello, Identity, Resume, next_nonce};
+use super::handshake::{Fresh, Hello, Identity, Resume, next_nonce};
 use super::messages::{Inbox, Outbox};
 use super::noise::{Key, Pending};
 use super::proof::GuestProof;
@@ -94,10 +94,12 @@ pub(super) enum ListenerState {
         nonce: u64,
         proof: Option<Proof>,
     },
-    /// Accepted: WELCOME (with this Noise message) from time to time until a sealed frame comes.
+    /// Accepted: WELCOME (with this Noise message) from time to time until a sealed frame comes, or
+    /// from a copy a HELLO of its own.
     Welcomed {
         hello: Hello,
         resume: Resume,
+        another: Option<Fresh>,
         message: Option<Vec<u8>>,
     },
     /// Both ends have echoed the other's nonce.
@@ -182,6 +184,22 @@ impl Link {
     pub fn require(&mut self, key: Key, seed: [u8; 32]) {
         if let Side::Guest(guest) = &mut self.side {
             guest.proof = Some(GuestProof::new(key, seed));
+        }
+    }
+
+    /// A copy goes on as a boot of its own, after [`Event::Copy`]. All three are of randomness that
+    /// nobody has but this machine; `seed` is for [`Link::require`]'s key, if there is one.
+    pub fn become_another(&mut self, epoch: u64, nonce: u64, seed: [u8; 32]) {
+        self.nonces = nonce;
+        if let Side::Guest(guest) = &mut self.side {
+            guest.identity.epoch = epoch;
+            guest.nonce = next_nonce(&mut self.nonces);
+            guest.welcomed = (0, 0);
+            guest.established = false;
+            guest.timer = Repeat::now();
+            if let Some(proof) = &mut guest.proof {
+                proof.reseed(seed);
+            }
         }
     }
 
@@ -361,6 +379,13 @@ impl Link {
                 .sum(),
             messages: self.outbox.unacknowledged(),
         }
+    }
+
+    /// The last bytes that belonged to no frame, and came after the last one that was whole: what a kernel
+    /// prints when it panics, for one.
+    #[cfg(feature = "appliance")]
+    pub fn last_noise(&self) -> &[u8] {
+        self.reader.last_skipped()
     }
 
     /// Both ends know each other.

@@ -199,7 +199,14 @@ pub struct Reader {
     /// Everything before this index is done with.
     start: usize,
     skipped: u64,
+    /// Bytes that belonged to no frame, since the last one that was whole.
+    #[cfg(feature = "appliance")]
+    last_skipped: Vec<u8>,
 }
+
+/// Bytes kept of what belongs to no frame.
+#[cfg(feature = "appliance")]
+const SKIPPED_KEPT: usize = 2 << 10;
 
 impl Reader {
     /// Takes what the carrier gave; then call [`Reader::next`] until it has nothing.
@@ -214,6 +221,12 @@ impl Reader {
     /// Bytes so far that belonged to no frame.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// The last of them, since the last whole frame.
+    #[cfg(feature = "appliance")]
+    pub(super) fn last_skipped(&self) -> &[u8] {
+        &self.last_skipped
     }
 
     /// The next whole frame whose checksums or cipher hold. `seal` is the one of the frames past the
@@ -270,6 +283,10 @@ impl Reader {
                 self.skip(1);
                 continue;
             }
+            #[cfg(feature = "appliance")]
+            if !self.last_skipped.is_empty() {
+                self.last_skipped = Vec::new();
+            }
             let from = self.start + HEADER;
             self.start += end;
             // A kind of a later version is whole, and not for us.
@@ -284,6 +301,11 @@ impl Reader {
     }
 
     fn skip(&mut self, count: usize) {
+        #[cfg(feature = "appliance")]
+        if count > 0 {
+            let skipped = self.bytes.get(self.start..self.start + count);
+            keep_last(&mut self.last_skipped, skipped.unwrap_or_default());
+        }
         self.start += count;
         self.skipped += count as u64;
     }
@@ -298,6 +320,14 @@ impl Reader {
             }
         }
     }
+}
+
+#[cfg(feature = "appliance")]
+fn keep_last(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let bytes = &bytes[bytes.len().saturating_sub(SKIPPED_KEPT)..];
+    let surplus = (kept.len() + bytes.len()).saturating_sub(SKIPPED_KEPT);
+    kept.drain(..surplus);
+    kept.extend_from_slice(bytes);
 }
 
 struct Parsed {

@@ -68,6 +68,10 @@ pub struct Hello {
     pub nonce: u64,
     /// The listener's nonce, or 0 when none was heard.
     pub answer: u64,
+    /// The listener's nonce of the last WELCOME that was taken, or 0: of two guests that go on from the
+    /// same memory, one has another than the listener gave last.
+    #[cfg_attr(feature = "appliance", serde(default))]
+    pub last: u64,
     /// Control messages received from a listener so far.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub messages: u64,
@@ -92,7 +96,14 @@ pub struct Welcome {
     /// What the listener has.
     #[serde(flatten)]
     pub resume: Resume,
+    /// Not as this boot: the guest is a copy of one that was let in, and is to go on as a boot of its own,
+    /// with this randomness, which the one it is a copy of does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub another: Option<Fresh>,
 }
+
+/// Randomness that a listener gives to a copy, 256 bits.
+pub type Fresh = [u64; 4];
 
 /// What the listener has stored of a guest's epoch; nothing for one it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -119,11 +130,12 @@ impl Hail {
 
 impl Welcome {
     /// The answer to a hello.
-    pub(super) fn of(hello: &Hello, resume: &Resume) -> Self {
+    pub(super) fn of(hello: &Hello, resume: &Resume, another: Option<Fresh>) -> Self {
         Self {
             version: VERSION,
             answer: hello.nonce,
             resume: resume.clone(),
+            another,
         }
     }
 
@@ -134,6 +146,10 @@ impl Welcome {
             Some(streams) => streams.as_array()?.iter().map(position).collect(),
             None => Some(Vec::new()),
         };
+        let another = match fields.get("another") {
+            Some(value) => Some(fresh(value)?),
+            None => None,
+        };
         Some(Self {
             version: number(fields.get("version")?)?,
             answer: number(fields.get("answer")?)?,
@@ -141,6 +157,7 @@ impl Welcome {
                 messages: fields.get("messages").map_or(Some(0), number)?,
                 streams: streams?,
             },
+            another,
         })
     }
 }
@@ -155,6 +172,17 @@ fn position(value: &Value) -> Option<Position> {
         Stream::from_name(stream.as_str()?)?,
         number(offset)?,
     ))
+}
+
+fn fresh(value: &Value) -> Option<Fresh> {
+    let mut fresh = Fresh::default();
+    let words = value
+        .as_array()
+        .filter(|words| words.len() == fresh.len())?;
+    for (word, value) in fresh.iter_mut().zip(words) {
+        *word = number(value)?;
+    }
+    Some(fresh)
 }
 
 fn number<T: TryFrom<u64>>(value: &Value) -> Option<T> {
@@ -215,6 +243,7 @@ mod tests {
                     messages: 3,
                     streams: vec![(Channel(2), stream, u64::MAX), (Channel(0), stream, 0)],
                 },
+                another: (stream == Stream::Stderr).then_some([0, 1, 2, u64::MAX]),
             };
             let json = serde_json::to_vec(&welcome).expect("plain data");
             assert_eq!(Welcome::read(&json), Some(welcome));
@@ -237,6 +266,7 @@ mod tests {
             r#"{"version":1,"answer":5,"streams":[[0,"stdin"]]}"#,
             r#"{"version":1,"answer":5,"streams":[[0,"stdnil",1]]}"#,
             r#"{"version":1,"answer":5,"messages":-1}"#,
+            r#"{"version":1,"answer":5,"another":[1,2,3]}"#,
         ] {
             assert_eq!(Welcome::read(text.as_bytes()), None, "{text}");
             assert_eq!(Hail::read(text.as_bytes()), None, "{text}");

@@ -138,6 +138,11 @@ impl Link {
             };
             (welcome, cipher) = (told, Some(sealing));
         }
+        if let Some(fresh) = welcome.another {
+            guest.nonce = next_nonce(&mut self.nonces);
+            self.events.push_back(Event::Copy { fresh });
+            return;
+        }
         self.seal = Some(Seal {
             seed: seed(guest.nonce, guest.hail),
             cipher,

@@ -29,6 +29,11 @@
 //! All frames past them are of kind `Sealed`; each has its own number, which is the cipher's nonce and
 //! must be above those before.
 //!
+//! HELLO also says which WELCOME was taken last. A guest that names another than the listener gave last
+//! goes on from the same memory as one that was let in since: a snapshot was resumed twice, or again. Its
+//! WELCOME holds randomness instead of what is stored (`another`), and it comes again with an epoch, nonces
+//! and secrets of its own.
+//!
 //! The epoch is random per boot: the same one resumes, another one starts afresh. HAIL may come at
 //! any time (the listener restarted, the connection was replaced): the guest answers, and keeps the
 //! old seal until a WELCOME echoes its new nonce.
@@ -81,7 +86,7 @@ use serde::Serialize;
 
 pub use control::{Control, Exec, ExitClass, ExitRecord};
 pub use endpoint::{Link, MESSAGE_MOST, Unacknowledged};
-pub use handshake::{Hello, Identity, Resume};
+pub use handshake::{Fresh, Hello, Identity, Resume};
 pub use noise::{KEY_BYTES, Key};
 
 /// First wait for an acknowledgement before sending again.
@@ -235,6 +240,12 @@ pub enum Event {
         sequence: u64,
         /// What it says.
         message: Control,
+    },
+    /// The listener has let another guest in that goes on from the same memory (a snapshot was resumed
+    /// twice, or again): mix this randomness in, then call [`Link::become_another`] (guest only).
+    Copy {
+        /// What the other one does not have.
+        fresh: Fresh,
     },
     /// The listener will not have this guest.
     Refused {

@@ -29,6 +29,12 @@ impl GuestProof {
         }
     }
 
+    /// From here on with randomness that no copy of this machine has.
+    pub(super) fn reseed(&mut self, seed: [u8; 32]) {
+        *self.seed = seed;
+        self.current = None;
+    }
+
     /// HELLO's payload for this nonce: `line`, which anyone may read, and under the key `told`.
     pub(super) fn hello(&mut self, nonce: u64, line: &[u8], told: &[u8]) -> Option<&[u8]> {
         if self.current.as_ref().is_none_or(|c| c.nonce != nonce) {

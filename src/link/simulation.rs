@@ -1,6 +1,7 @@
 //! The link through a carrier with faults: no sockets, no threads, no real time. A seed fixes
 //! everything, and a failing one is printed with how to run it again.
 
+mod copies;
 mod offsets;
 mod pair;
 mod proofs;

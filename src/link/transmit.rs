@@ -155,15 +155,20 @@ impl Link {
                         ..
                     } if !side.hail_due => {
                         // What is stored goes under the key alone.
-                        let welcome = Welcome::of(hello, &Resume::default());
+                        let welcome = Welcome::of(hello, &Resume::default(), None);
                         let line = serde_json::to_vec(&welcome).unwrap_or_default();
                         put(out, Kind::Welcome, &[&line, &b"\n"[..], message].concat());
                     }
-                    ListenerState::Welcomed { hello, resume, .. }
-                    | ListenerState::Established { hello, resume }
-                        if !side.hail_due =>
-                    {
-                        plain(out, Kind::Welcome, &Welcome::of(hello, resume));
+                    ListenerState::Welcomed {
+                        hello,
+                        resume,
+                        another,
+                        ..
+                    } if !side.hail_due => {
+                        plain(out, Kind::Welcome, &Welcome::of(hello, resume, *another));
+                    }
+                    ListenerState::Established { hello, resume } if !side.hail_due => {
+                        plain(out, Kind::Welcome, &Welcome::of(hello, resume, None));
                     }
                     ListenerState::Asked { .. } if !side.hail_due => return,
                     _ => {
@@ -332,6 +337,7 @@ fn hello(
         identity: guest.identity.clone(),
         nonce: guest.nonce,
         answer: guest.hail,
+        last: guest.welcomed.1,
         messages,
         streams: receiving
             .iter()

@@ -74,22 +74,32 @@ impl Events {
     /// Tells what has changed of a container.
     pub fn changed(&self, record: &ContainerRecord, before: Known, now: Known) {
         for (action, more) in changes(record, before, now) {
-            let event = Event {
-                time_ns: now_ns(),
-                action,
-                id: record.id.clone(),
-                name: record.name.clone(),
-                image: record.image.clone(),
-                more,
-            };
-            let mut past = self.past();
-            if past.len() == KEPT {
-                past.pop_front();
-            }
-            past.push_back(event.clone());
-            // Nobody listens: nothing lost.
-            let _ = self.sender.send(event);
+            self.tell(record, action, more);
         }
+    }
+
+    /// Tells what has happened to a container.
+    pub fn tell(
+        &self,
+        record: &ContainerRecord,
+        action: &'static str,
+        more: Vec<(&'static str, String)>,
+    ) {
+        let event = Event {
+            time_ns: now_ns(),
+            action,
+            id: record.id.clone(),
+            name: record.name.clone(),
+            image: record.image.clone(),
+            more,
+        };
+        let mut past = self.past();
+        if past.len() == KEPT {
+            past.pop_front();
+        }
+        past.push_back(event.clone());
+        // Nobody listens: nothing lost.
+        let _ = self.sender.send(event);
     }
 }
 

@@ -16,6 +16,7 @@ pub mod detach;
 mod events;
 mod execs;
 pub mod keys;
+mod last_words;
 mod lines;
 mod log_stream;
 mod metrics;

@@ -1,5 +1,7 @@
 //! Random numbers that differ from boot to boot, without waiting for the kernel's pool to fill.
 
+use std::os::fd::AsRawFd as _;
+
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// A number that no two boots share. Where the kernel has not gathered randomness yet it is not
@@ -40,6 +42,25 @@ pub fn secret() -> std::io::Result<[u8; 32]> {
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(bytes)
 }
+
+/// Mixes bytes into the kernel's pool, and has all that it gives out from now on depend on them.
+///
+/// # Errors
+/// What the system calls say.
+pub fn stir(bytes: &[u8]) -> std::io::Result<()> {
+    let pool = std::fs::File::options().write(true).open("/dev/urandom")?;
+    rustix::io::write(&pool, bytes)?;
+    // SAFETY: RNDRESEEDCRNG (random(4), Linux 4.14 and up) takes no argument; the descriptor is open.
+    unsafe { reseed(pool.as_raw_fd()) }?;
+    Ok(())
+}
+
+nix::ioctl_none!(
+    /// RNDRESEEDCRNG of linux/random.h.
+    reseed,
+    b'R',
+    7
+);
 
 #[cfg(test)]
 mod tests {

@@ -41,6 +41,10 @@ pub struct Guest {
     pub commands: Vec<Control>,
     pub refused: Option<String>,
     pub connections: u32,
+    /// How often it was told to be a copy.
+    pub copies: u32,
+    /// Its listener knew nothing of what had been acknowledged.
+    pub forgotten: bool,
 }
 
 /// What is behind the serial port.
@@ -95,6 +99,8 @@ impl Guest {
             commands: Vec::new(),
             refused: None,
             connections: 0,
+            copies: 0,
+            forgotten: false,
         }
     }
 
@@ -327,7 +333,12 @@ impl Guest {
                 }
                 Event::Refused { reason } => self.refused = Some(reason),
                 Event::Gap { .. } => panic!("stdin has a gap"),
-                Event::Hello(_) | Event::Established { .. } | Event::Lost => {}
+                Event::Copy { fresh } => {
+                    self.copies += 1;
+                    self.link.become_another(fresh[0], fresh[1], [7; 32]);
+                }
+                Event::Established { forgotten } => self.forgotten |= forgotten,
+                Event::Hello(_) | Event::Lost => {}
             }
         }
     }

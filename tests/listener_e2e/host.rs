@@ -84,12 +84,15 @@ impl Host {
         Some(said[1..].to_vec())
     }
 
-    /// Waits for a message with this code: its payload.
-    pub fn wait(&mut self, code: u8) -> Vec<u8> {
+    /// Waits for a message with this code: its payload; `None`: the listener has closed.
+    pub fn wait(&mut self, code: u8) -> Option<Vec<u8>> {
         let begin = Instant::now();
         loop {
             if let Some(payload) = self.heard(code) {
-                return payload;
+                return Some(payload);
+            }
+            if self.closed {
+                return None;
             }
             assert!(begin.elapsed() < LIMIT, "no {code}: {:?}", self.said);
             self.step();
@@ -110,10 +113,10 @@ impl Host {
         self.socket.hang_up();
     }
 
-    /// Until all that was said is with the kernel.
+    /// Until all that was said is with the kernel, or the listener has closed.
     pub fn flushed(&mut self) {
         let begin = Instant::now();
-        while !self.out.is_empty() {
+        while !self.out.is_empty() && !self.closed {
             assert!(begin.elapsed() < LIMIT, "the listener does not read");
             self.step();
         }

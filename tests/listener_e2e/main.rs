@@ -5,6 +5,7 @@ mod appliance;
 mod commands;
 mod guest;
 mod host;
+mod identity;
 mod output;
 mod pipe;
 mod restart;
@@ -14,4 +15,6 @@ mod stdin;
 mod strangers;
 mod tls;
 mod viewers;
+#[cfg(feature = "vm-tests")]
+mod vm;
 mod vspc;

@@ -23,22 +23,26 @@ const A_WHILE: Duration = Duration::from_millis(300);
 
 /// The VM stands still and asks to move: the cookie.
 pub fn begin(guest: &mut Guest, sequence: &[u8]) -> Vec<u8> {
-    let host = guest.host();
+    begin_on(guest.host(), sequence).expect("a listener")
+}
+
+/// The same for a host; `None`: the listener has gone.
+pub fn begin_on(host: &mut Host, sequence: &[u8]) -> Option<Vec<u8>> {
     host.flushed();
     host.said.clear();
     host.say(BEGIN, sequence);
-    let cookie = host.wait(GO_AHEAD);
+    let cookie = host.wait(GO_AHEAD)?;
     assert!(
         cookie.starts_with(sequence) && cookie.len() >= sequence.len() + 4,
         "{cookie:?}"
     );
-    cookie
+    Some(cookie)
 }
 
 /// The new host's connection, up to the listener's word that it is known.
 fn arrive(appliance: &Appliance, cookie: &[u8], sequence: &[u8]) -> Host {
     let mut new = Host::peer(appliance.port, None, cookie);
-    assert_eq!(new.wait(PEER_OK), sequence);
+    assert_eq!(new.wait(PEER_OK).as_deref(), Some(sequence));
     new
 }
 
@@ -46,7 +50,7 @@ fn arrive(appliance: &Appliance, cookie: &[u8], sequence: &[u8]) -> Host {
 pub fn moved(appliance: &Appliance, guest: &mut Guest, sequence: &[u8], old_first: bool) {
     let cookie = begin(guest, sequence);
     let mut new = Host::peer(appliance.port, guest.tls.as_ref(), &cookie);
-    assert_eq!(new.wait(PEER_OK), sequence);
+    assert_eq!(new.wait(PEER_OK).as_deref(), Some(sequence));
     if old_first {
         guest.host().hang_up();
         std::thread::sleep(Duration::from_millis(20));
@@ -54,6 +58,16 @@ pub fn moved(appliance: &Appliance, guest: &mut Guest, sequence: &[u8], old_firs
     new.say(COMPLETE, sequence);
     new.flushed();
     drop(guest.moved_to(new));
+}
+
+/// The machine moves to a host that connects here: its connection, with the VM on it.
+#[cfg(feature = "vm-tests")]
+pub fn arrived(listener: std::net::SocketAddr, cookie: &[u8], sequence: &[u8]) -> Option<Host> {
+    let mut new = Host::peer(listener, None, cookie);
+    assert_eq!(new.wait(PEER_OK)?, sequence);
+    new.say(COMPLETE, sequence);
+    new.flushed();
+    Some(new)
 }
 
 #[test]

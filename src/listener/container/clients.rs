@@ -120,11 +120,17 @@ pub(super) fn lost_reason(record: &ContainerRecord) -> String {
         };
         reason += &format!("; it {action}: {}", power.reason);
     }
+    if let Some(panic) = &record.run.panic {
+        reason += &format!("; its kernel panicked: {panic}");
+    }
     if let Some(stage) = &record.run.stage {
         reason += &format!("; its last step was {}", stage.name);
         if !stage.text.is_empty() {
             reason += &format!(" ({})", stage.text);
         }
+    }
+    if !record.run.console.is_empty() {
+        reason += &format!("; the last lines of its console:\n{}", record.run.console);
     }
     reason
 }

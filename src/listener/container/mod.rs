@@ -29,7 +29,7 @@ use crate::link::{Channel, Stream};
 pub use clients::{ClientError, Condition, Outcome, RunWatch, Seat};
 pub use execs::Ordered;
 pub use seats::{Access, NoAccess, Taken};
-pub use vm::VmError;
+pub use vm::{VmError, Welcomed};
 
 /// Folder of a container's log segments.
 const LOG_DIR: &str = "log";
@@ -63,6 +63,11 @@ struct Inner {
     /// The last boot's exit, when it was shown.
     previous: Option<(u64, StoredExit)>,
     removed: bool,
+    /// The WELCOMEs of this boot that its guest may have taken last, by the listener's nonces; `None`: not
+    /// known, a listener before this one gave them.
+    welcomes: Option<Vec<u64>>,
+    /// Epochs of the last boots that another has taken over from.
+    former: Vec<u64>,
     /// Grows whenever the link comes or goes: tells one absence of the VM from the next.
     absence: u64,
 }
@@ -203,6 +208,8 @@ impl Container {
                 trouble: None,
                 previous: None,
                 removed: false,
+                welcomes: None,
+                former: Vec::new(),
                 absence: 0,
             }),
             progress: watch::Sender::new(progress),

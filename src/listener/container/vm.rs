@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::stdin::Stdin;
-use super::{Absence, Connection, Container, Inner};
+use super::{Absence, Connection, Container, Inner, Origin};
 use crate::link::{Control, Hello, Link, Resume, Stream};
+use crate::listener::last_words;
 use crate::listener::store::state::State;
 use crate::listener::store::{Batch, LogError, StateError};
 
@@ -14,6 +15,12 @@ pub enum VmError {
     /// Another connection of the same VM speaks for it now, or the container was removed.
     #[error("the connection has been replaced")]
     Replaced,
+    /// It is a boot that another VM has taken over from.
+    #[error(
+        "another VM of this container, at {0}, is connected and was started later: only one may be at a \
+         time. This one is let in again when that one has gone"
+    )]
+    TakenOver(String),
     /// The log cannot be written: not acknowledged, to be tried again.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -22,30 +29,53 @@ pub enum VmError {
     State(#[from] StateError),
 }
 
+/// WELCOMEs that are remembered while none of them is known to have been taken.
+const WELCOMES_MOST: usize = 64;
+/// Boots that are remembered after another has taken over from them.
+const FORMER_MOST: usize = 8;
+
+/// How a VM is let in.
+#[derive(Debug)]
+pub enum Welcomed {
+    /// What is stored of its boot.
+    Back(Resume),
+    /// It goes on from the memory of one that was let in since: it is another.
+    AsAnother,
+}
+
 impl Container {
     /// A VM has proved that it is there: this connection speaks for it from now on, the one before
-    /// is closed. What is stored of its boot.
+    /// is closed.
     ///
     /// # Errors
-    /// A new boot cannot be written down, or the container was removed meanwhile.
+    /// A new boot cannot be written down, another VM is connected that has taken over from this one, or
+    /// the container was removed meanwhile.
     pub fn hello(
         &self,
         hello: &Hello,
         connection: &Arc<Connection>,
         now_ns: u64,
-    ) -> Result<Resume, VmError> {
+    ) -> Result<Welcomed, VmError> {
         let mut inner = self.lock();
         if inner.removed {
             return Err(VmError::Replaced);
         }
         let epoch = hello.identity.epoch;
-        if inner.log.positions().epoch != Some(epoch) || inner.record.run.epoch != epoch {
+        let fresh = inner.log.positions().epoch != Some(epoch) || inner.record.run.epoch != epoch;
+        if !fresh && inner.is_copy(hello) {
+            return Ok(Welcomed::AsAnother);
+        }
+        if let Some(other) = inner.other(connection).filter(|_| fresh) {
+            self.two_vms(&inner, epoch, [&other.origin(), &connection.origin()])?;
+        }
+        if fresh {
             inner.begin_run(hello, now_ns)?;
             inner.record.write(&self.dir)?;
         } else {
             inner.outgoing.resume(hello.messages);
             inner.come_back();
         }
+        inner.expect_taken(hello);
         inner.resume_stdin(hello);
         if let Some(old) = inner.connection.replace(Arc::clone(connection))
             && !Arc::ptr_eq(&old, connection)
@@ -59,7 +89,7 @@ impl Container {
             streams: inner.log.positions().resume(),
         };
         self.publish(&inner, true);
-        Ok(resume)
+        Ok(Welcomed::Back(resume))
     }
 
     /// Stores what one read brought: output first, then messages. When it returns, all of it may
@@ -102,6 +132,10 @@ impl Container {
         let mut inner = self.lock();
         if inner.owned_by(connection) && !inner.link_up {
             inner.link_up = true;
+            // Its guest has taken the last of them.
+            if let Some(last) = inner.welcomes.as_mut().and_then(Vec::pop) {
+                inner.welcomes = Some(vec![last]);
+            }
             inner.absence += 1;
             inner.come_back();
             self.publish(&inner, true);
@@ -137,9 +171,37 @@ impl Container {
         }
     }
 
-    /// The connection has ended. `None`: another one speaks for the VM, or the VM said itself that
+    /// The VM's kernel has panicked, with this on its port: whatever exit it told is shown, else it is lost.
+    pub fn panicked(&self, connection: &Arc<Connection>, noise: &[u8], now_ns: u64) {
+        let mut inner = self.lock();
+        let Some(reason) = last_words::panic(noise).filter(|_| inner.owned_by(connection)) else {
+            return;
+        };
+        inner.record.run.console = last_words::lines(noise);
+        if inner.record.run.panic.as_ref() == Some(&reason) {
+            return;
+        }
+        tracing::error!(id = self.id, reason, "VM's kernel has panicked");
+        if let Some(events) = self.events.get() {
+            events.tell(&inner.record, "panic", vec![("reason", reason.clone())]);
+        }
+        inner.record.run.panic = Some(reason);
+        inner.link_up = false;
+        inner.absence += 1;
+        inner.settle(now_ns, true);
+        inner.save(&self.dir);
+        self.publish(&inner, true);
+    }
+
+    /// The connection has ended, with this on it behind the last frame. `None`: another one speaks for the VM, or the VM said itself that
     /// it is gone for good; otherwise it may come back until [`Container::give_up`].
-    pub fn disconnected(&self, connection: &Arc<Connection>, now_ns: u64) -> Option<Absence> {
+    pub fn disconnected(
+        &self,
+        connection: &Arc<Connection>,
+        noise: &[u8],
+        now_ns: u64,
+    ) -> Option<Absence> {
+        self.panicked(connection, noise, now_ns);
         let mut inner = self.lock();
         if !inner.owned_by(connection) {
             return None;
@@ -147,6 +209,7 @@ impl Container {
         inner.connection = None;
         inner.link_up = false;
         inner.absence += 1;
+        inner.record.run.console = last_words::lines(noise);
         let off = inner
             .record
             .run
@@ -172,10 +235,60 @@ impl Container {
     }
 }
 
+impl Container {
+    /// Another VM speaks for this container now, and has not said that it ends.
+    fn two_vms(&self, inner: &Inner, epoch: u64, peers: [&Origin; 2]) -> Result<(), VmError> {
+        let [there, newcomer] = peers.map(|origin| origin.peer.to_string());
+        if inner.former.contains(&epoch) {
+            return Err(VmError::TakenOver(there));
+        }
+        tracing::warn!(
+            id = self.id,
+            there,
+            newcomer,
+            "two VMs are this container: the one that came last takes over, the other waits"
+        );
+        if let Some(events) = self.events.get() {
+            let more = vec![("replaced", there), ("by", newcomer)];
+            events.tell(&inner.record, "takeover", more);
+        }
+        Ok(())
+    }
+}
+
 impl Inner {
+    /// The connection of another VM whose link is up.
+    fn other(&self, connection: &Arc<Connection>) -> Option<Arc<Connection>> {
+        let other = self.connection.clone().filter(|_| self.link_up)?;
+        (!Arc::ptr_eq(&other, connection)).then_some(other)
+    }
+
+    /// It has not taken the WELCOME that the guest of this boot has: one of the two is a copy.
+    fn is_copy(&self, hello: &Hello) -> bool {
+        let known = self.welcomes.as_ref();
+        known.is_some_and(|welcomes| !welcomes.contains(&hello.last))
+    }
+
+    /// The WELCOME for this hello may be taken, or be lost and the one before stay the last.
+    fn expect_taken(&mut self, hello: &Hello) {
+        let welcomes = self.welcomes.get_or_insert_with(|| vec![hello.last]);
+        welcomes.push(hello.answer);
+        if welcomes.len() > WELCOMES_MOST {
+            self.welcomes = None;
+        }
+    }
+
     fn begin_run(&mut self, hello: &Hello, now_ns: u64) -> Result<(), LogError> {
         let identity = &hello.identity;
         self.settle(now_ns, true);
+        self.welcomes = None;
+        self.former.retain(|former| *former != identity.epoch);
+        if self.record.boots > 0 {
+            if self.former.len() == FORMER_MOST {
+                self.former.remove(0);
+            }
+            self.former.push(self.record.run.epoch);
+        }
         self.log.begin_run(identity.epoch, now_ns)?;
         if let Some(exit) = self.record.exit().cloned() {
             self.previous = Some((self.record.run.epoch, exit));

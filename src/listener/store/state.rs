@@ -69,6 +69,12 @@ pub struct Run {
     pub stage: Option<Stage>,
     /// The guest's last word, when it had one.
     pub power: Option<Power>,
+    /// Why its kernel panicked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panic: Option<String>,
+    /// The last lines on its port beside the link, when it went.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub console: String,
 }
 
 impl SessionRecord {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Task;
-use crate::link::{Channel, Control, Event, Hello, Stream};
+use crate::link::{Channel, Control, Event, Fresh, Hello, Stream};
 use crate::listener::clock::now_ns;
-use crate::listener::container::VmError;
+use crate::listener::container::{VmError, Welcomed};
 use crate::listener::keys::{self, Admission, KeyError, NotAdmitted};
 use crate::listener::store::{Batch, LogError, SessionMark};
 
@@ -50,7 +50,8 @@ impl Task {
                         self.shared.expect_back(container, absence);
                     }
                 }
-                Event::Refused { .. } => {}
+                // Only a guest's link tells these.
+                Event::Refused { .. } | Event::Copy { .. } => {}
                 Event::Message { sequence, message } => {
                     self.message(&mut brought, sequence, message);
                 }
@@ -107,10 +108,21 @@ impl Task {
             }
         };
         if let Some(other) = self.container.take_if(|c| !Arc::ptr_eq(c, &container)) {
-            other.disconnected(&self.connection, now_ns());
+            other.disconnected(&self.connection, &[], now_ns());
         }
         match container.hello(&hello, &self.connection, now_ns()) {
-            Ok(resume) => {
+            Ok(Welcomed::AsAnother) => {
+                tracing::warn!(
+                    id = identity.id, %peer,
+                    "VM goes on from the memory of one that was here since (a snapshot, or a clone): told \
+                     to go on as a boot of its own"
+                );
+                match keys::random() {
+                    Ok(random) => self.link.accept_as_another(words(random)),
+                    Err(error) => self.refuse(&format!("no random numbers: {error}")),
+                }
+            }
+            Ok(Welcomed::Back(resume)) => {
                 let (id, name, epoch) = (&identity.id, &identity.name, identity.epoch);
                 let resumed = !resume.is_empty();
                 tracing::info!(id, name, epoch, %peer, resumed, "VM connected");
@@ -211,7 +223,7 @@ impl Task {
                 brought.messages.clear();
             }
             // The next step of the task closes the connection; nothing is acknowledged.
-            Err(VmError::Replaced) => {}
+            Err(VmError::Replaced | VmError::TakenOver(_)) => {}
             // Trying again would not help; a new handshake starts from what is stored.
             Err(VmError::Log(error @ LogError::OutOfPlace { .. })) => {
                 tracing::error!(id = container.id(), %error, "VM's connection closed");
@@ -238,6 +250,11 @@ impl Task {
             }
         }
     }
+}
+
+fn words(bytes: [u8; 32]) -> Fresh {
+    let (words, _) = bytes.as_chunks::<8>();
+    std::array::from_fn(|n| words.get(n).map_or(0, |word| u64::from_le_bytes(*word)))
 }
 
 impl Brought {

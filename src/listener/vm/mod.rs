@@ -27,6 +27,7 @@ use super::clock::{Monotonic, now_ns};
 use super::container::{Absence, Connection, Container, Origin};
 use super::execs::Execs;
 use super::keys::Keys;
+use super::last_words;
 use super::metrics::Counters;
 use super::registry::Registry;
 use super::store::Batch;
@@ -55,6 +56,8 @@ const NO_TERMINAL: &str = "\r\nThis port is for the serial ports of virtual mach
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A log into which nothing has come for so long is closed.
 const REST_AFTER: Duration = Duration::from_secs(1);
+/// A kernel's panic counts when no frame has come for so long after it.
+const PANIC_BELIEVED: Duration = Duration::from_secs(2);
 /// Shortest sleep: a deadline that has just passed must not make the task spin.
 const SLEEP_LEAST: Duration = Duration::from_millis(1);
 
@@ -123,11 +126,13 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         unstored: None,
         in_trouble: false,
         stored_at: None,
+        panic_at: None,
         shared,
     });
     let end = task.run().await;
     let Task {
         carrier,
+        link,
         shared,
         connection,
         container,
@@ -141,7 +146,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
     if let Some(container) = container {
         let peer = connection.origin().peer;
         tracing::info!(id = container.id(), %peer, %end, "VM's connection closed");
-        if let Some(absence) = container.disconnected(&connection, now_ns()) {
+        if let Some(absence) = container.disconnected(&connection, link.last_noise(), now_ns()) {
             shared.expect_back(&container, absence);
         }
         return;
@@ -185,6 +190,8 @@ struct Task {
     in_trouble: bool,
     /// When something was stored last; `None`: the log is closed.
     stored_at: Option<Duration>,
+    /// When a kernel's panic was read.
+    panic_at: Option<Duration>,
     shared: Arc<Shared>,
 }
 
@@ -221,8 +228,20 @@ impl Task {
                 () = sleep_until(deadline) => {
                     self.retry();
                     self.rest();
+                    self.believe_panic();
                 }
             }
+        }
+    }
+
+    /// A container could print a panic on the port, but its link would go on.
+    fn believe_panic(&mut self) {
+        if let Some(container) = &self.container
+            && let Some(at) = self.panic_at
+            && self.shared.clock.now() >= at + PANIC_BELIEVED
+        {
+            container.panicked(&self.connection, self.link.last_noise(), now_ns());
+            self.panic_at = None;
         }
     }
 
@@ -267,6 +286,9 @@ impl Task {
         }
         if let Some(stored) = self.stored_at {
             deadline = deadline.min(stored + REST_AFTER);
+        }
+        if let Some(at) = self.panic_at {
+            deadline = deadline.min(at + PANIC_BELIEVED);
         }
         if let Some(limit) = self.move_limit(now)? {
             deadline = deadline.min(limit);
@@ -338,6 +360,9 @@ impl Task {
             if !data.is_empty() {
                 self.shared.counters.received.add(data.len() as u64);
                 self.link.handle_input(now, data);
+                if last_words::panic(self.link.last_noise()).is_some() {
+                    self.panic_at = Some(now);
+                }
                 self.take_events(&mut scratch.batch);
                 self.heard(now);
             }

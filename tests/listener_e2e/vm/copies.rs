@@ -1,0 +1,105 @@
+//! A machine that was cloned while it ran: the clone is another boot, with random numbers of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+
+use super::Machine;
+use crate::appliance::Appliance;
+use crate::guest::ID;
+
+/// QEMU's monitor.
+struct Monitor(BufReader<UnixStream>);
+
+impl Monitor {
+    fn of(machine: &Machine) -> Self {
+        let path = machine.path("qmp");
+        machine.until("monitor", || path.exists());
+        let mut monitor = Self(BufReader::new(UnixStream::connect(path).expect("connect")));
+        monitor.line();
+        monitor.does("qmp_capabilities", "{}");
+        monitor
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    fn does(&mut self, command: &str, arguments: &str) -> Value {
+        let line = format!("{{\"execute\":\"{command}\",\"arguments\":{arguments}}}\n");
+        self.0.get_mut().write_all(line.as_bytes()).expect("sent");
+        loop {
+            let mut line = self.line();
+            assert!(line.get("error").is_none(), "{command}: {line}");
+            if let Some(value) = line.get_mut("return") {
+                return value.take();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clone_of_a_running_machine_shares_neither_its_boot_nor_its_random_numbers() {
+    let appliance = Appliance::start();
+    let script = "while :; do cat /proc/sys/kernel/random/uuid; sleep 0.2; done";
+    let words = ["/bin/sh", "-c", script];
+    let mut first = Machine::new(appliance.port, &words);
+    let socket = format!("unix:{},server=on,wait=off", first.path("qmp").display());
+    first = first.qemu(&["-qmp", &socket]);
+    first.boot();
+    first.until_running(&appliance);
+    let lines = || String::from_utf8(appliance.vch(&["logs", ID]).stdout).expect("text");
+    first.until("output", || lines().lines().count() > 3);
+
+    // Memory and disk at one moment.
+    let mut clone = Machine::new(appliance.port, &words);
+    let memory = clone.path("memory");
+    let mut monitor = Monitor::of(&first);
+    monitor.does("stop", "{}");
+    let save = format!("{{\"uri\":\"exec:cat >{}\"}}", memory.display());
+    monitor.does("migrate", &save);
+    first.until("saved memory", || {
+        let state = monitor.does("query-migrate", "{}");
+        assert_ne!(state["status"], "failed", "{state}");
+        state["status"] == "completed"
+    });
+    fs::copy(first.path("disk.ext4"), clone.path("disk.ext4")).expect("a disk");
+    let socket = format!("unix:{},server=on,wait=off", clone.path("qmp").display());
+    let incoming = format!("exec:cat {}", memory.display());
+    clone = clone.qemu(&["-qmp", &socket, "-incoming", &incoming]);
+    let before = lines().lines().count();
+    monitor.does("cont", "{}");
+    first.until("more output", || lines().lines().count() > before + 3);
+
+    clone.boot();
+    clone.until("another boot", || {
+        appliance.field(ID, "/Vch/Record/boots") == "2"
+    });
+    let before = lines().lines().count();
+    clone.until("its output", || lines().lines().count() > before + 5);
+    // The older one was told of, and its output waits: what comes is the clone's alone.
+    let told = appliance.ok(&["events", "--since", "1", "--until", "now"]);
+    assert!(told.contains("takeover"), "{told}");
+    let all = lines();
+    let different: BTreeSet<&str> = all.lines().collect();
+    assert_eq!(different.len(), all.lines().count(), "{all}");
+
+    // When the clone has gone, the older one goes on.
+    assert!(appliance.vch(&["stop", "-t", "1", ID]).status.success());
+    clone.off();
+    first.until("the way back", || {
+        appliance.field(ID, "/Vch/Record/boots") == "3"
+    });
+    let before = lines().lines().count();
+    first.until("its output", || lines().lines().count() > before + 5);
+    assert!(appliance.vch(&["stop", "-t", "1", ID]).status.success());
+    first.off();
+    let all = lines();
+    let different: BTreeSet<&str> = all.lines().collect();
+    assert_eq!(different.len(), all.lines().count(), "{all}");
+}

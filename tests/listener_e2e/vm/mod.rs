@@ -1,0 +1,176 @@
+//! A real containerVM on a plain QEMU machine, its link over a virtio-serial port.
+
+mod copies;
+mod input;
+mod moves;
+mod waits;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::appliance::Appliance;
+use crate::guest::{ID, NAME};
+
+/// A machine that has not got on by then never will: emulated, on a busy host.
+const PATIENCE: Duration = Duration::from_secs(400);
+
+pub struct Machine {
+    folder: tempfile::TempDir,
+    session: Value,
+    port: SocketAddr,
+    wrapper: Vec<String>,
+    arguments: Vec<String>,
+    qemu: Option<Child>,
+}
+
+/// What was started for a test ends with it.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut qemu) = self.qemu.take() {
+            let _ = qemu.kill();
+            let _ = qemu.wait();
+        }
+    }
+}
+
+fn repository(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: make build iso build/test.vmdk",
+        path.display()
+    );
+    path
+}
+
+impl Machine {
+    /// A machine that calls this port and runs `words`.
+    pub fn new(port: SocketAddr, words: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::copy(
+            repository("build/test.ext4"),
+            folder.path().join("disk.ext4"),
+        )
+        .expect("a disk");
+        Self {
+            folder,
+            session: json!({ "path": words[0], "args": words, "openstdin": true }),
+            port,
+            wrapper: Vec::new(),
+            arguments: Vec::new(),
+            qemu: None,
+        }
+    }
+
+    /// Another field of its session.
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.session[field] = value;
+        self
+    }
+
+    /// QEMU runs under this command.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Arguments more for QEMU.
+    pub fn qemu(mut self, words: &[&str]) -> Self {
+        self.arguments
+            .extend(words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn console(&self) -> String {
+        let bytes = fs::read(self.path("console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Switches it on.
+    pub fn boot(&mut self) {
+        let document = json!({ "id": ID, "name": NAME, "sessions": { ID: self.session } });
+        fs::write(self.path("config.json"), document.to_string()).expect("a document");
+        let script = repository("iso-build/virtio.sh");
+        let mut words = self.wrapper.iter();
+        let mut command = match words.next() {
+            Some(program) => Command::new(program),
+            None => Command::new("env"),
+        };
+        let log = fs::File::create(self.path("qemu.log")).expect("a log");
+        let qemu = command
+            .args(words)
+            .arg(script)
+            .arg(self.port.port().to_string())
+            .args(["config.json", "disk.ext4", "console.log"].map(|name| self.path(name)))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("QEMU");
+        self.qemu = Some(qemu);
+    }
+
+    /// Waits until it has powered off.
+    pub fn off(&mut self) {
+        let mut qemu = self.qemu.take().expect("it was started");
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = qemu.try_wait().expect("its state") {
+                let log = fs::read_to_string(self.path("qemu.log")).unwrap_or_default();
+                assert!(status.success(), "{status}: {log}\n{}", self.console());
+                return;
+            }
+            if begin.elapsed() > PATIENCE {
+                self.qemu = Some(qemu);
+                panic!("the machine does not power off\n{}", self.console());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until `so`.
+    pub fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
+        let begin = Instant::now();
+        while !so() {
+            assert!(begin.elapsed() < PATIENCE, "no {what}\n{}", self.console());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until its container runs.
+    pub fn until_running(&self, appliance: &Appliance) {
+        self.until("running container", || {
+            appliance.vch(&["ps", "-q"]).stdout.len() > 1
+                && appliance.field(ID, "/State/Status") == "\"running\""
+        });
+    }
+}
+
+/// What `seq FIRST LAST` prints.
+fn seq(first: u32, last: u32) -> Vec<u8> {
+    (first..=last)
+        .flat_map(|number| format!("{number}\n").into_bytes())
+        .collect()
+}
+
+/// Fails at the first byte that differs, instead of printing megabytes.
+fn assert_same(got: &[u8], wanted: &[u8]) {
+    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
+    assert!(
+        differs.is_none() && got.len() == wanted.len(),
+        "{} bytes instead of {}, the first difference at {:?}",
+        got.len(),
+        wanted.len(),
+        differs.unwrap_or(got.len().min(wanted.len()))
+    );
+}
