@@ -115,6 +115,7 @@ impl Link {
     }
 
     fn begin_streams(&mut self, hello: &Hello, resume: &Resume) {
+        self.peer_up_ms = hello.up_ms;
         // The guest's own count is where ours begins, whoever sent what it has.
         self.outbox = Outbox::starting_at(hello.messages);
         let mut sending = BTreeMap::new();
@@ -141,6 +142,14 @@ impl Link {
         }
         self.sending = sending;
         self.inbox = Inbox::new(resume.messages);
+    }
+
+    /// No answer to the guest of the last [`Event::Hello`](super::Event::Hello) yet: its next one is
+    /// an event again.
+    pub fn not_yet(&mut self) {
+        if let Side::Listener(side) = &mut self.side {
+            side.state = ListenerState::Waiting;
+        }
     }
 
     /// Sends the guest of the last [`Event::Hello`] away, with a reason for its operator.

@@ -38,7 +38,14 @@ pub struct Link {
     /// Keep-alives sent since.
     pub(super) asked: u32,
     pub(super) ping_due: bool,
-    pub(super) pong_due: bool,
+    /// Number of the PING to answer.
+    pub(super) pong_due: Option<u64>,
+    /// Number of our next PINGs, and of the last PONG.
+    pub(super) question: u64,
+    pub(super) answered: u64,
+    /// When the peer was last asked for its clock, and what it said, ms.
+    pub(super) asked_clock: Duration,
+    pub(super) peer_up_ms: u64,
     /// Last time something was acknowledged, or began to wait for it.
     pub(super) progress: Duration,
     pub(super) rto: Duration,
@@ -234,7 +241,11 @@ impl Link {
             heard: Duration::ZERO,
             asked: 0,
             ping_due: false,
-            pong_due: false,
+            pong_due: None,
+            question: 0,
+            answered: 0,
+            asked_clock: Duration::ZERO,
+            peer_up_ms: 0,
             progress: Duration::ZERO,
             rto: RTO_FIRST,
             turn: (Channel::LINK, Stream::Stdin),
@@ -379,6 +390,25 @@ impl Link {
                 .sum(),
             messages: self.outbox.unacknowledged(),
         }
+    }
+
+    /// Asks the peer for a sign of life that is no older than this: then [`Link::answered`] is `number`.
+    #[cfg(feature = "appliance")]
+    pub fn ask(&mut self, number: u64) {
+        self.question = number;
+        self.ping_due = true;
+    }
+
+    /// Number of the last question that the peer has answered.
+    #[cfg(feature = "appliance")]
+    pub fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// The guest's clock as it was told last, ms.
+    #[cfg(feature = "appliance")]
+    pub fn peer_up_ms(&self) -> u64 {
+        self.peer_up_ms
     }
 
     /// The last bytes that belonged to no frame, and came after the last one that was whole: what a kernel

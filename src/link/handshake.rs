@@ -72,6 +72,9 @@ pub struct Hello {
     /// same memory, one has another than the listener gave last.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub last: u64,
+    /// The guest's clock, ms: never goes back but with its memory.
+    #[cfg_attr(feature = "appliance", serde(default))]
+    pub up_ms: u64,
     /// Control messages received from a listener so far.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub messages: u64,

@@ -217,13 +217,18 @@ impl Link {
         self.heard = now;
         self.asked = 0;
         match head.kind {
-            Kind::Ping => self.pong_due = true,
+            Kind::Ping => self.pong_due = Some(head.number),
+            Kind::Pong => {
+                self.answered = head.number;
+                if let Some(up) = payload.first_chunk() {
+                    self.peer_up_ms = u64::from_le_bytes(*up);
+                }
+            }
             Kind::Message => self.message(now, head.number, payload),
             Kind::Ack => self.ack(now, head, payload),
             Kind::Skip if head.stream == MESSAGES_STREAM => self.inbox.skip(head.number),
             Kind::Data | Kind::End | Kind::Skip => self.stream(now, head, payload),
-            Kind::Pong | Kind::Hail | Kind::Hello | Kind::Welcome | Kind::Refuse | Kind::Sealed => {
-            }
+            Kind::Hail | Kind::Hello | Kind::Welcome | Kind::Refuse | Kind::Sealed => {}
         }
     }
 

@@ -30,8 +30,8 @@
 //! must be above those before.
 //!
 //! HELLO also says which WELCOME was taken last. A guest that names another than the listener gave last
-//! goes on from the same memory as one that was let in since: a snapshot was resumed twice, or again. Its
-//! WELCOME holds randomness instead of what is stored (`another`), and it comes again with an epoch, nonces
+//! goes on from the same memory as one that was let in since: a snapshot was resumed twice, or again, and so
+//! does one whose clock has gone back, or that comes while another of its boot still answers. Its WELCOME holds randomness instead of what is stored (`another`), and it comes again with an epoch, nonces
 //! and secrets of its own.
 //!
 //! The epoch is random per boot: the same one resumes, another one starts afresh. HAIL may come at
@@ -52,7 +52,8 @@
 //! counted instead of measured, and overtake data.
 //!
 //! **Liveness**: a PING after [`Options::keepalive`] of silence; three of them unanswered is
-//! [`Event::Lost`].
+//! [`Event::Lost`]. PONG echoes the number of its PING, which a listener uses to ask whether a guest is
+//! still there, and holds the guest's clock: one that is behind what it was goes on from older memory.
 //!
 //! # What bounds what
 //!

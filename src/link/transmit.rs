@@ -15,6 +15,9 @@ use super::seal::Seal;
 use super::send::Wanted;
 use super::{Channel, Event, HANDSHAKE_FIRST, HANDSHAKE_MOST, KEEPALIVE_TRIES, RTO_MOST, Stream};
 
+/// Longest time between two of a guest's tellings of its clock.
+const CLOCK_EVERY: Duration = Duration::from_secs(15);
+
 impl Link {
     /// Appends whole frames to `out` while it is shorter than `limit`. Call it after every input
     /// and write, when the carrier takes bytes again, and at [`Link::poll_timeout`].
@@ -35,7 +38,7 @@ impl Link {
             limit,
             scratch: Vec::new(),
         };
-        self.answers(&mut sealed);
+        self.answers(now, &mut sealed);
         self.messages(&mut sealed);
         self.data(&mut sealed);
         self.seal = Some(sealed.seal);
@@ -126,7 +129,7 @@ impl Link {
                     return;
                 }
                 guest.timer.again(now, noise);
-                let hello = hello(guest, &self.receiving, self.inbox.next());
+                let hello = hello(now, guest, &self.receiving, self.inbox.next());
                 match &mut guest.proof {
                     None => plain(out, Kind::Hello, &hello),
                     Some(proof) => proven(out, proof, &hello),
@@ -190,12 +193,20 @@ impl Link {
     }
 
     /// Signs of life and acknowledgements: small, and everything else may hang on them.
-    fn answers(&mut self, sealed: &mut Sealed<'_>) {
-        if std::mem::take(&mut self.pong_due) {
-            sealed.put(Head::link(Kind::Pong), [&[], &[]]);
+    fn answers(&mut self, now: Duration, sealed: &mut Sealed<'_>) {
+        let head = |kind, number| Head {
+            number,
+            ..Head::link(kind)
+        };
+        if let Some(question) = self.pong_due.take() {
+            let up = millis(now).to_le_bytes();
+            sealed.put(head(Kind::Pong, question), [&up, &[]]);
         }
-        if std::mem::take(&mut self.ping_due) {
-            sealed.put(Head::link(Kind::Ping), [&[], &[]]);
+        // A guest that is never silent is asked for its clock all the same.
+        let clock_due = !self.is_guest() && self.asked_clock + CLOCK_EVERY <= now;
+        if std::mem::take(&mut self.ping_due) || clock_due {
+            self.asked_clock = now;
+            sealed.put(head(Kind::Ping, self.question), [&[], &[]]);
         }
         if let Some((number, ack)) = self.inbox.poll() {
             let head = Head {
@@ -326,7 +337,12 @@ fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
 }
 
 /// Who the guest is and what it has received: `messages`, and bytes by stream.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn hello(
+    now: Duration,
     guest: &GuestSide,
     receiving: &BTreeMap<(Channel, Stream), Box<ReceiveStream>>,
     messages: u64,
@@ -338,6 +354,7 @@ fn hello(
         nonce: guest.nonce,
         answer: guest.hail,
         last: guest.welcomed.1,
+        up_ms: millis(now),
         messages,
         streams: receiving
             .iter()

@@ -26,6 +26,11 @@ fn a_copy_of_a_running_vm_goes_on_as_another_and_the_older_is_told_of() {
 
     let mut copy = copy_of_the_first(&appliance);
     copy.print(Stream::Stdout, b"copy\n");
+    copy.until("word that it is a copy", |copy| {
+        // The first is there, and says so when it is asked.
+        first.step();
+        copy.copies == 1
+    });
     copy.settle();
     assert_eq!((copy.copies, first.copies), (1, 0));
     assert_eq!(appliance.field(ID, "/Vch/Record/boots"), "2");

@@ -3,6 +3,7 @@
 //! waiting, and readers of the log do not take it at all.
 
 mod clients;
+mod connection;
 mod execs;
 mod outgoing;
 mod seats;
@@ -10,9 +11,7 @@ mod stdin;
 mod vm;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -23,10 +22,10 @@ use self::stdin::Stdin;
 use super::events::{Events, Known};
 use super::store::state::{ContainerRecord, State, StoredExit};
 use super::store::{Log, LogError, Positions, Reader, Rotation, StateError, Whose};
-use super::vspc::About;
 use crate::link::{Channel, Stream};
 
 pub use clients::{ClientError, Condition, Outcome, RunWatch, Seat};
+pub use connection::{Connection, Origin};
 pub use execs::Ordered;
 pub use seats::{Access, NoAccess, Taken};
 pub use vm::{VmError, Welcomed};
@@ -66,6 +65,8 @@ struct Inner {
     /// The WELCOMEs of this boot that its guest may have taken last, by the listener's nonces; `None`: not
     /// known, a listener before this one gave them.
     welcomes: Option<Vec<u64>>,
+    /// The clock of this boot's guest when it was last on a connection that has ended, ms.
+    up_ms: u64,
     /// Epochs of the last boots that another has taken over from.
     former: Vec<u64>,
     /// Grows whenever the link comes or goes: tells one absence of the VM from the next.
@@ -83,63 +84,6 @@ pub struct Progress {
     pub end: u64,
     /// Grows with each change of the record or the link.
     pub changes: u64,
-}
-
-/// Where a VM calls from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The address.
-    pub peer: SocketAddr,
-    /// In TLS.
-    pub tls: bool,
-    /// What its host has told of the port, where it speaks the proxy's dialect.
-    pub serial_port: Option<About>,
-}
-
-/// One connection of a VM, as its container sees it; it stays the same over a vMotion.
-#[derive(Debug)]
-pub struct Connection {
-    origin: Mutex<Origin>,
-    /// Wakes the connection's task: there is something to send, or it has been replaced.
-    pub wake: Notify,
-    closed: AtomicBool,
-}
-
-impl Connection {
-    /// A connection from this address.
-    pub fn new(peer: SocketAddr) -> Arc<Self> {
-        Arc::new(Self {
-            origin: Mutex::new(Origin {
-                peer,
-                tls: false,
-                serial_port: None,
-            }),
-            wake: Notify::new(),
-            closed: AtomicBool::new(false),
-        })
-    }
-
-    /// Where it comes from.
-    pub fn origin(&self) -> Origin {
-        let origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
-        origin.clone()
-    }
-
-    /// It comes from somewhere else now, or more is known of where.
-    pub fn comes_from(&self, origin: Origin) {
-        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = origin;
-    }
-
-    /// Another connection of the same VM has taken over, or the container was removed.
-    pub fn closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Makes its task end it.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
 }
 
 /// A container's folder that cannot be opened.
@@ -209,6 +153,7 @@ impl Container {
                 previous: None,
                 removed: false,
                 welcomes: None,
+                up_ms: 0,
                 former: Vec::new(),
                 absence: 0,
             }),

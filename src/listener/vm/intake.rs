@@ -111,6 +111,7 @@ impl Task {
             other.disconnected(&self.connection, &[], now_ns());
         }
         match container.hello(&hello, &self.connection, now_ns()) {
+            Ok(Welcomed::NotYet) => self.link.not_yet(),
             Ok(Welcomed::AsAnother) => {
                 tracing::warn!(
                     id = identity.id, %peer,

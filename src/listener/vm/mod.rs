@@ -320,6 +320,9 @@ impl Task {
             return false;
         }
         if let Some(container) = &self.container {
+            if let Some(number) = self.connection.take_question() {
+                self.link.ask(number);
+            }
             container.feed(&self.connection, &mut self.link, LINK_BYTES);
         }
         let (link, sent) = (&mut self.link, &self.shared.counters.sent);
@@ -365,6 +368,8 @@ impl Task {
                 }
                 self.take_events(&mut scratch.batch);
                 self.heard(now);
+                let link = &self.link;
+                self.connection.heard(link.answered(), link.peer_up_ms());
             }
             match told {
                 None => {}

@@ -77,6 +77,11 @@ fn a_clone_of_a_running_machine_shares_neither_its_boot_nor_its_random_numbers()
     first.until("more output", || lines().lines().count() > before + 3);
 
     clone.boot();
+    let mut monitor = Monitor::of(&clone);
+    clone.until("its memory", || {
+        monitor.does("query-status", "{}")["status"] != "inmigrate"
+    });
+    monitor.does("cont", "{}");
     clone.until("another boot", || {
         appliance.field(ID, "/Vch/Record/boots") == "2"
     });

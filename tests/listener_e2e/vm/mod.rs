@@ -6,6 +6,7 @@ mod moves;
 mod waits;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -158,9 +159,11 @@ impl Machine {
 
 /// What `seq FIRST LAST` prints.
 fn seq(first: u32, last: u32) -> Vec<u8> {
-    (first..=last)
-        .flat_map(|number| format!("{number}\n").into_bytes())
-        .collect()
+    let mut bytes = Vec::new();
+    for number in first..=last {
+        writeln!(bytes, "{number}").expect("memory");
+    }
+    bytes
 }
 
 /// Fails at the first byte that differs, instead of printing megabytes.

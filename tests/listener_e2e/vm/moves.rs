@@ -111,7 +111,7 @@ fn carry(mut machine: TcpStream, to: SocketAddr, wanted: &Receiver<Vec<u8>>, don
 
 #[test]
 fn two_hundred_mebibytes_through_moves_and_kills_are_the_same() {
-    const LAST: u32 = 24_500_000;
+    const LAST: u32 = 26_000_000;
     const EVENTS: usize = 20;
     let mut appliance = Appliance::start();
     let hosts = Hosts::start(appliance.port);
