@@ -138,6 +138,7 @@ pub(crate) const LINK_KEY_EXPECTED: &str = "32 bytes in base64, as `vch key new`
 pub(crate) const LINK: Leaf = Leaf::new("link", &["tether", "link"]);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
+pub(crate) const LINK_FULL_OF: Leaf = Leaf::new("fullOf", LINK.path);
 pub(crate) const LINK_EXIT_WAIT: Leaf = Leaf::new("exitWait", LINK.path);
 pub(crate) const LINK_STDIO_GRACE: Leaf = Leaf::new("stdioGrace", LINK.path);
 

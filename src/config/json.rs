@@ -248,6 +248,17 @@ fn link(fields: &mut Fields<'_, '_>) -> LinkConfig {
                 WhenFull::from_name,
             )
             .unwrap_or(default.full),
+        full_of: fields
+            .parsed(
+                &field::LINK_FULL_OF,
+                "block or drop-oldest by session ID",
+                |value| {
+                    let of = value.as_object()?.iter();
+                    of.map(|(id, full)| Some((id.clone(), WhenFull::from_name(full.as_str()?)?)))
+                        .collect()
+                },
+            )
+            .unwrap_or_default(),
         exit_wait: fields.number(&field::LINK_EXIT_WAIT, default.exit_wait),
         stdio_grace: fields.number(&field::LINK_STDIO_GRACE, default.stdio_grace),
     }

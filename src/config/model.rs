@@ -295,6 +295,9 @@ pub struct LinkConfig {
     pub buffer: usize,
     /// What happens when they are full.
     pub full: WhenFull,
+    /// The same for some sessions, by their IDs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub full_of: BTreeMap<String, WhenFull>,
     /// Seconds that the power-off waits for the exit status to be acknowledged.
     pub exit_wait: u32,
     /// Seconds that output may stay open after the process has ended (a grandchild holds it).
@@ -306,9 +309,17 @@ impl Default for LinkConfig {
         Self {
             buffer: 1 << 20,
             full: WhenFull::Block,
+            full_of: BTreeMap::new(),
             exit_wait: 10,
             stdio_grace: 2,
         }
+    }
+}
+
+impl LinkConfig {
+    /// What happens when a session's buffer is full.
+    pub fn when_full(&self, session: &str) -> WhenFull {
+        self.full_of.get(session).copied().unwrap_or(self.full)
     }
 }
 

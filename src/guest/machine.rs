@@ -122,7 +122,6 @@ impl Machine {
         };
         let mut options = Options {
             buffer: vm.link.buffer,
-            drop_oldest: vm.link.full == WhenFull::DropOldest,
             ..Options::default()
         };
         if let Some(carrier) = &carrier {
@@ -135,6 +134,9 @@ impl Machine {
         }
         self.sessions = sessions(vm);
         self.last_channel = self.sessions.last().map_or(Channel::LINK, Session::channel);
+        for session in &self.sessions {
+            keep_as_configured(&mut self.link, session, &vm.link);
+        }
         self.announce();
         if let Some(carrier) = &carrier {
             self.events
@@ -167,6 +169,7 @@ impl Machine {
             (None, None) => Some("the container has not been started yet"),
             (None, Some(_)) => None,
         };
+        keep_as_configured(&mut self.link, &session, &self.timing);
         let place = self.place.take();
         let (sessions, mut desk) = self.desk(now());
         match (refusal, &place) {
@@ -401,6 +404,13 @@ impl Machine {
             Some(session) => visit(session, &mut desk),
             None => log::warn!("there is no session on channel {}", channel.0),
         }
+    }
+}
+
+/// What the link does when it has no room for more of a session's output.
+fn keep_as_configured(link: &mut Link, session: &Session, config: &LinkConfig) {
+    if config.when_full(&session.config().id) == WhenFull::DropOldest {
+        link.drop_oldest(session.channel());
     }
 }
 

@@ -1,7 +1,7 @@
 //! One end of the link: its state, and what its owner may ask of it. Input is in `input`, output
 //! and time in `transmit`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::frame::Reader;
@@ -28,6 +28,8 @@ pub struct Link {
     /// Boxed, as the next: a map makes room for eleven, and most links have three in all.
     pub(super) sending: BTreeMap<(Channel, Stream), Box<SendStream>>,
     pub(super) receiving: BTreeMap<(Channel, Stream), Box<ReceiveStream>>,
+    /// Sessions whose oldest bytes make room.
+    dropping: BTreeSet<Channel>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) nonces: u64,
@@ -234,6 +236,7 @@ impl Link {
             events: VecDeque::new(),
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
+            dropping: BTreeSet::new(),
             outbox: Outbox::default(),
             inbox: Inbox::new(0),
             nonces,
@@ -291,6 +294,7 @@ impl Link {
             self.sending.remove(&(channel, stream));
             self.receiving.remove(&(channel, stream));
         }
+        self.dropping.remove(&channel);
     }
 
     /// The peer has stored all that this end has to send of a session, the ends of its streams too.
@@ -307,10 +311,20 @@ impl Link {
         if !self.sending.contains_key(&(channel, stream)) {
             return 0;
         }
-        if self.options.drop_oldest {
+        if self.drops_oldest(channel) {
             return self.options.buffer;
         }
         self.options.buffer.saturating_sub(self.kept(channel))
+    }
+
+    /// When a session's buffer is full, the oldest bytes in it make room, and the peer is told which are
+    /// gone: there is always room from here on.
+    pub fn drop_oldest(&mut self, channel: Channel) {
+        self.dropping.insert(channel);
+    }
+
+    fn drops_oldest(&self, channel: Channel) -> bool {
+        self.dropping.contains(&channel)
     }
 
     /// Bytes of a session that wait for their acknowledgement.
@@ -336,7 +350,7 @@ impl Link {
     /// Takes the next bytes of a stream, as many as there is room for: the count taken.
     pub fn write(&mut self, channel: Channel, stream: Stream, bytes: &[u8]) -> usize {
         let count = self.room(channel, stream).min(bytes.len());
-        if self.options.drop_oldest {
+        if self.drops_oldest(channel) {
             self.make_room(channel, stream, count);
         }
         if let Some(stream) = self.sending.get_mut(&(channel, stream)) {

@@ -166,9 +166,6 @@ impl Stream {
 pub struct Options {
     /// Bytes kept per session until acknowledged; [`Link::room`] is what is left of it.
     pub buffer: usize,
-    /// When the buffer is full, the oldest bytes in it make room, and the peer is told which are gone:
-    /// there is always room then.
-    pub drop_oldest: bool,
     /// Bytes per stream that the peer may send past what is stored.
     pub window: u32,
     /// Largest payload of a data frame, at most [`frame::PAYLOAD_MOST`].
@@ -183,7 +180,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             buffer: 1 << 20,
-            drop_oldest: false,
             window: 256 << 10,
             chunk: 8 << 10,
             keepalive: Duration::from_secs(5),

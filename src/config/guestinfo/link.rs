@@ -3,7 +3,8 @@
 use crate::config::model::{LinkConfig, WhenFull};
 
 /// What an error says should have stood under the key.
-pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of buffer (bytes), full (block or drop-oldest), exitWait and \
+pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of buffer (bytes), full and full.SESSION (block or \
+     drop-oldest), exitWait and \
      stdioGrace (seconds)";
 
 /// The settings; what is not named stays at its default, a name that is not known counts for
@@ -18,7 +19,12 @@ pub(super) fn parse(text: &str) -> Option<LinkConfig> {
             "full" => link.full = WhenFull::from_name(value)?,
             "exitWait" => link.exit_wait = value.parse().ok()?,
             "stdioGrace" => link.stdio_grace = value.parse().ok()?,
-            _ => {}
+            name => {
+                if let Some(session) = name.strip_prefix("full.") {
+                    let full = WhenFull::from_name(value)?;
+                    link.full_of.insert(session.to_owned(), full);
+                }
+            }
         }
     }
     Some(link)
@@ -29,11 +35,17 @@ pub(super) fn text(link: &LinkConfig) -> String {
     let LinkConfig {
         buffer,
         full,
+        full_of,
         exit_wait,
         stdio_grace,
     } = link;
     let full = full.name();
-    format!("buffer={buffer},full={full},exitWait={exit_wait},stdioGrace={stdio_grace}")
+    let mut text =
+        format!("buffer={buffer},full={full},exitWait={exit_wait},stdioGrace={stdio_grace}");
+    for (session, full) in full_of {
+        text += &format!(",full.{session}={}", full.name());
+    }
+    text
 }
 
 #[cfg(test)]
@@ -42,15 +54,18 @@ mod tests {
 
     #[test]
     fn what_is_not_named_stays_at_its_default() {
-        let link = parse("exitWait=3, later=yes,full=drop-oldest").unwrap();
+        let link = parse("exitWait=3, later=yes,full=drop-oldest,full.a1=block").unwrap();
         assert_eq!(
             link,
             LinkConfig {
                 full: WhenFull::DropOldest,
+                full_of: [("a1".to_owned(), WhenFull::Block)].into(),
                 exit_wait: 3,
                 ..LinkConfig::default()
             }
         );
+        assert_eq!(link.when_full("a1"), WhenFull::Block);
+        assert_eq!(link.when_full("a2"), WhenFull::DropOldest);
         assert_eq!(parse(&text(&link)), Some(link));
     }
 
@@ -63,6 +78,7 @@ mod tests {
             "stdioGrace=2s",
             ",",
             "full=maybe",
+            "full.a1=maybe",
         ] {
             assert_eq!(parse(malformed), None, "{malformed}");
         }

@@ -153,7 +153,8 @@ prop_compose! {
         }
         let link = link.map_or_else(LinkConfig::default, |(buffer, drops, exit_wait, stdio_grace)| {
             let full = if drops { WhenFull::DropOldest } else { WhenFull::Block };
-            LinkConfig { buffer, full, exit_wait, stdio_grace }
+            let full_of = drops.then(|| (id.clone(), WhenFull::Block)).into_iter().collect();
+            LinkConfig { buffer, full, full_of, exit_wait, stdio_grace }
         });
         let mut vm = ContainerVm {
             id, name, repo, layerid, debug, key: Secret(secret), sessions, mounts, networks, link,

@@ -42,6 +42,7 @@ pub(super) struct Pair {
     peak: usize,
     pub(super) key: Option<Key>,
     pub(super) handshakes: usize,
+    drops: bool,
     /// Bytes that the listener was told are gone.
     pub(super) lost: u64,
     /// All that was put on the carrier, where a test wants it.
@@ -109,6 +110,7 @@ impl Pair {
             peak: 0,
             key: None,
             handshakes: 0,
+            drops: false,
             lost: 0,
             seen: None,
         }
@@ -129,7 +131,8 @@ impl Pair {
 
     /// A guest whose buffer never makes its program wait.
     pub(super) fn dropping(mut self) -> Self {
-        self.guest.options.drop_oldest = true;
+        self.guest.drop_oldest(SESSION);
+        self.drops = true;
         self
     }
 
@@ -259,7 +262,7 @@ impl Pair {
                     from,
                     to,
                 } => {
-                    assert!(self.guest.options.drop_oldest, "{stream:?} has a gap");
+                    assert!(self.drops, "{stream:?} has a gap");
                     self.store.known = true;
                     let index = usize::from(stream.number());
                     let log = &mut self.store.streams[index];

@@ -220,7 +220,7 @@ async fn view(appliance: &Appliance, number: usize) -> UnixStream {
 }
 
 /// Types to the first VM, which echoes: seconds for each key.
-async fn echoes(appliance: &Appliance, time: Duration) -> Vec<f64> {
+pub async fn echoes(appliance: &Appliance, time: Duration) -> Vec<f64> {
     let mut socket = UnixStream::connect(appliance.socket())
         .await
         .expect("the socket");

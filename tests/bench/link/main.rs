@@ -1,6 +1,7 @@
 //! `make bench-link`: the link and the listener, beside peers on the same work. Prints Markdown; what counts
 //! are ratios within one run.
 
+mod echo;
 mod large;
 mod machine;
 mod peers;
@@ -36,6 +37,9 @@ fn main() {
     }
     if wanted("bulk") {
         bulk(&runtime, &vch);
+    }
+    if wanted("echo") {
+        runtime.block_on(echo::run(&vch));
     }
     if wanted("large") {
         runtime.block_on(large::run(&vch));
