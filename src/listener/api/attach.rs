@@ -256,12 +256,12 @@ impl Attached {
             };
             typed.truncate(count);
             if count == 0 {
-                return self.input_ended(line);
+                return self.input_ended(line).await;
             }
         }
     }
 
-    fn input_ended(&self, line: &Line) -> InputEnd {
+    async fn input_ended(&self, line: &Line) -> InputEnd {
         if line.hung_up() {
             return InputEnd::Gone;
         }
@@ -271,7 +271,7 @@ impl Attached {
         if self.keys.is_some() {
             return InputEnd::Detached;
         }
-        if let Err(error) = self.container.close_stdin(&self.whose) {
+        if let Err(error) = self.container.end_stdin(&self.whose).await {
             tracing::debug!(id = self.container.id(), %error, "stdin not ended");
         }
         InputEnd::Closed

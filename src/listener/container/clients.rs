@@ -278,12 +278,24 @@ impl Container {
         Ok(taken)
     }
 
-    /// Ends a session's stdin after what was written to it. A terminal has no end, and a
-    /// stdin that was never open none to tell: nothing happens then.
+    /// Ends a session's stdin after what was written to it, as soon as there is such a session. A
+    /// terminal has no end, and a stdin that was never open none to tell: nothing happens then.
     ///
     /// # Errors
     /// The process has ended, or this cannot be written down.
-    pub fn close_stdin(&self, whose: &Whose) -> Result<(), ClientError> {
+    pub async fn end_stdin(&self, whose: &Whose) -> Result<(), ClientError> {
+        loop {
+            let mut moved = pin!(self.stdin_moved.notified());
+            moved.as_mut().enable();
+            match self.close_stdin(whose) {
+                // It will start.
+                Err(ClientError::NotStarted(_)) => moved.await,
+                result => return result,
+            }
+        }
+    }
+
+    fn close_stdin(&self, whose: &Whose) -> Result<(), ClientError> {
         let mut inner = self.lock();
         let channel = inner.running(whose)?;
         let session = inner.record.run.sessions.get(&channel.0);
