@@ -43,6 +43,8 @@ pub(crate) enum Entry<'a> {
     Top,
     /// A setting of the link.
     Link,
+    /// A setting of the isolation.
+    Isolation,
     /// The entry of a map, by its key.
     In(Map, &'a str),
 }
@@ -103,6 +105,7 @@ pub(crate) fn name(
     let mut name = match entry {
         Entry::Top => String::new(),
         Entry::Link => format!("{}.", LINK.json),
+        Entry::Isolation => format!("{}.", ISOLATION.json),
         Entry::In(map, key) => format!("{}.{key}.", map.name()),
     };
     name.push_str(leaf.json);
@@ -136,6 +139,13 @@ pub(crate) const LINK_KEY: Leaf = Leaf::new("linkkey", &["tether", "linkkey"]).h
 pub(crate) const LINK_KEY_EXPECTED: &str = "32 bytes in base64, as `vch key new` prints them";
 /// Ours: the whole of [`LinkConfig`](super::model::LinkConfig) behind one key, one read.
 pub(crate) const LINK: Leaf = Leaf::new("link", &["tether", "link"]);
+/// Ours: the whole of [`Isolation`](super::isolation::Isolation) behind one key.
+pub(crate) const ISOLATION: Leaf = Leaf::new("isolation", &["tether", "isolation"]);
+pub(crate) const PRIVILEGED: Leaf = Leaf::new("privileged", ISOLATION.path);
+pub(crate) const READ_ONLY: Leaf = Leaf::new("readOnly", ISOLATION.path);
+pub(crate) const NO_NEW_PRIVILEGES: Leaf = Leaf::new("noNewPrivileges", ISOLATION.path);
+pub(crate) const CAP_ADD: Leaf = Leaf::new("capAdd", ISOLATION.path);
+pub(crate) const CAP_DROP: Leaf = Leaf::new("capDrop", ISOLATION.path);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
 pub(crate) const LINK_FULL_OF: Leaf = Leaf::new("fullOf", LINK.path);

@@ -18,10 +18,11 @@ use serde_json::{Map as Object, Value};
 
 use super::error::{Errors, Problem, Shown};
 use super::field::{self, Entry, Leaf, Map};
+use super::isolation::Isolation;
 use super::model::{
     ContainerVm, CopyMode, LinkConfig, Mount, Network, Secret, Session, TrustLevel, WhenFull,
 };
-use super::validate;
+use super::{capability, validate};
 
 /// Reads a document.
 ///
@@ -222,6 +223,7 @@ fn container(document: &Object<String, Value>, problems: &mut Vec<Problem>) -> C
             .meaning(&field::LINK_KEY, field::LINK_KEY_EXPECTED, Secret::link_key)
             .unwrap_or_default(),
         link: link(&mut fields),
+        isolation: isolation(&mut fields),
         ..ContainerVm::default()
     };
     vm.sessions = entries(document, Map::Sessions, problems, session);
@@ -261,6 +263,24 @@ fn link(fields: &mut Fields<'_, '_>) -> LinkConfig {
             .unwrap_or_default(),
         exit_wait: fields.number(&field::LINK_EXIT_WAIT, default.exit_wait),
         stdio_grace: fields.number(&field::LINK_STDIO_GRACE, default.stdio_grace),
+    }
+}
+
+fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
+    let object = fields.parsed(&field::ISOLATION, "an object", Value::as_object);
+    let mut fields = Fields {
+        object,
+        at: Entry::Isolation,
+        problems: &mut *fields.problems,
+    };
+    let capability = |text: &str| capability::set(text).map(|_| text.to_owned());
+    const NAME: &str = "a capability, such as NET_ADMIN, or ALL";
+    Isolation {
+        privileged: fields.flag(&field::PRIVILEGED, false),
+        read_only: fields.flag(&field::READ_ONLY, false),
+        no_new_privileges: fields.flag(&field::NO_NEW_PRIVILEGES, false),
+        cap_add: fields.array(&field::CAP_ADD, NAME, capability),
+        cap_drop: fields.array(&field::CAP_DROP, NAME, capability),
     }
 }
 

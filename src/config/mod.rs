@@ -9,10 +9,12 @@
 //! This room never opens a file, a socket or a port: [`guestinfo::Keys`] is how the caller
 //! fetches a key, and documents come as bytes.
 
+pub mod capability;
 mod document;
 mod error;
 mod field;
 pub mod guestinfo;
+pub mod isolation;
 pub mod json;
 pub mod model;
 mod mount_source;

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation::Isolation;
+
 /// Which encoding a configuration was read from; the same one is written back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Generation {
@@ -61,6 +63,8 @@ pub struct ContainerVm {
     pub networks: BTreeMap<String, Network>,
     /// Settings of the link.
     pub link: LinkConfig,
+    /// How far it is kept from its machine.
+    pub isolation: Isolation,
 }
 
 /// One process tree with its own stdin, stdout and stderr.

@@ -10,12 +10,14 @@ use super::machine::Machine;
 use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
-use super::{console, early_mounts, last_words, modules, stop, tree};
+use super::{console, container, early_mounts, last_words, modules, stop, tree};
 use crate::config::guestinfo;
+use crate::config::isolation::Isolation;
 use crate::config::model::ContainerVm;
 use crate::link::{Control, Key};
 use crate::plan::{gaps, mounts};
 use crate::sys::inside::Inside;
+use crate::sys::namespaces::NamespacesError;
 use crate::sys::{power, random, signals};
 
 /// Characters of the ID that are the host name when there is no other, as docker does.
@@ -45,6 +47,9 @@ enum BootError {
     /// Its tree cannot be entered.
     #[error("the container's tree at {ROOT}: {0}")]
     Tree(std::io::Error),
+    /// The container cannot be kept apart.
+    #[error("isolation of the container: {0}")]
+    Isolation(NamespacesError),
     /// What serves everything.
     #[error("event loop: {0}")]
     Loop(std::io::Error),
@@ -100,14 +105,25 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     let disk = steps.take("root disk", || {
         disk::find(machine, disk::ROOT_LABEL, disk::LIMIT)
     })?;
-    steps.take("mount", || disk::mount::mount_root(machine, &disk))?;
+    steps.take("mount", || {
+        disk::mount::mount_root(machine, &disk, vm.isolation.privileged)
+    })?;
+    let isolation = &vm.isolation;
     let root = steps
-        .take("tree", furnished_tree)
+        .take("tree", || furnished_tree(isolation))
         .map_err(BootError::Tree)?;
     let hostname = steps.take("host name", || set_hostname(&vm));
+    let namespaces = if isolation.privileged {
+        None
+    } else {
+        let made = steps.take("isolation", || container::make(isolation));
+        Some(made.map_err(BootError::Isolation)?)
+    };
     steps.take("sessions", || {
         machine.start_sessions(Place {
             root: Some(root),
+            namespaces,
+            no_new_privileges: isolation.no_new_privileges,
             hostname,
         })
     });
@@ -155,9 +171,9 @@ fn tell_gaps(machine: &mut Machine, vm: &ContainerVm) {
     }
 }
 
-fn furnished_tree() -> std::io::Result<Inside> {
+fn furnished_tree(isolation: &Isolation) -> std::io::Result<Inside> {
     let root = Inside::open(ROOT)?;
-    tree::furnish(&root, &mounts::kernel_file_systems());
+    tree::furnish(&root, &mounts::kernel_file_systems(isolation.privileged));
     Ok(root)
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::carrier::Carrier;
+use super::container;
 use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
 use super::session::{Desk, Patience, Place, Role, Session};
@@ -197,6 +198,17 @@ impl Machine {
     /// No process but our own is left, as of the last look.
     pub fn is_childless(&self) -> bool {
         self.childless
+    }
+
+    /// Asks whoever is left in the container's namespaces to end, and its stand-in for an init with them.
+    pub fn dismiss_container(&self) {
+        if let Some(namespaces) = self
+            .place
+            .as_ref()
+            .and_then(|place| place.namespaces.as_ref())
+        {
+            container::dismiss(namespaces);
+        }
     }
 
     /// Gives up the container's tree: nothing of ours stands on it any more.

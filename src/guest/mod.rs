@@ -20,6 +20,7 @@
 mod boot;
 mod carrier;
 mod console;
+mod container;
 mod disk;
 mod early_mounts;
 mod event_loop;
@@ -33,6 +34,7 @@ mod orders;
 mod reaper;
 mod session;
 mod source;
+mod stand_in;
 mod steps;
 mod stop;
 mod tree;
@@ -42,3 +44,5 @@ mod tests;
 
 pub use self::boot::run as pid_1;
 pub use self::source::resolved;
+pub use self::stand_in::run as container_init;
+pub use crate::sys::namespaces::ROLE as CONTAINER_INIT;

@@ -14,6 +14,8 @@ use crate::sys::signals;
 
 /// How long processes that are no sessions may take to heed SIGTERM.
 const ORPHANS_GRACE: Duration = Duration::from_secs(2);
+/// How long the container's stand-in for an init takes to end where nobody is left, at most.
+const DISMISSAL: Duration = Duration::from_millis(200);
 /// How long a killed process may take to be gone; one in an uninterruptible call never is.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// How long writing the disk out may take.
@@ -54,6 +56,11 @@ fn stop_sessions(machine: &mut Machine) {
 
 /// Whoever is left is asked, then killed.
 fn kill_the_rest(machine: &mut Machine) {
+    machine.dismiss_container();
+    let dismissed = now().saturating_add(DISMISSAL);
+    while !machine.is_childless() && now() < dismissed {
+        machine.turn(Some(dismissed));
+    }
     for (signal, limit) in [(DEFAULT_SIGNAL, ORPHANS_GRACE), (KILL, KILL_LIMIT)] {
         let deadline = now().saturating_add(limit);
         // The table of children is as of the last reaping: look once more.
@@ -130,10 +137,10 @@ fn unmount(machine: &mut Machine) {
             // What is busy is the kernel's own and needs no writing out.
             let _ = rustix::mount::unmount(*point, rustix::mount::UnmountFlags::DETACH);
         }
-        match rustix::mount::unmount(ROOT, rustix::mount::UnmountFlags::empty()) {
-            Ok(()) => Ok(()),
-            Err(_) => rustix::mount::mount_remount(ROOT, rustix::mount::MountFlags::RDONLY, ""),
-        }
+        // Read-only first: the container's namespaces, which end in the kernel's own time, may have it
+        // mounted, too. What is still written to refuses that, and unmounting then waits for it.
+        let read_only = rustix::mount::mount_remount(ROOT, rustix::mount::MountFlags::RDONLY, "");
+        rustix::mount::unmount(ROOT, rustix::mount::UnmountFlags::empty()).or(read_only)
     });
     match done {
         Ok(()) => log::info!("the disk is unmounted"),

@@ -84,7 +84,7 @@ fn folder_of<'l, 'a>(
     }
 }
 
-fn kernel_flags(flags: Flags) -> MountFlags {
+pub(super) fn kernel_flags(flags: Flags) -> MountFlags {
     let data = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     match flags {
         Flags::Data => data,

@@ -10,6 +10,7 @@
 //! | [`stop`] | who is asked to stop, by which signal, and what comes after |
 
 pub mod gaps;
+pub mod isolation;
 pub mod mounts;
 pub mod process;
 pub mod stop;

@@ -1,5 +1,7 @@
 //! What a container's tree needs before its first process: the kernel's file systems and devices.
 
+use super::isolation::OF_NAMESPACES;
+
 /// One thing to do in the container's tree. Paths are the container's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -80,24 +82,32 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// The kernel's side of a container's tree, in order: `/dev` is the container's own, so that it
-/// sees neither our serial ports nor its disks.
-pub fn kernel_file_systems() -> Vec<Action> {
+/// sees neither our serial ports nor its disks. `privileged`: it has all that the machine has; otherwise
+/// what shows namespaces ([`OF_NAMESPACES`]) is left to a process in them, and only its place is made.
+pub fn kernel_file_systems(privileged: bool) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut mount = |kind, path: &str, mode, flags, options| {
         actions.push(Action::Directory {
             path: path.into(),
             mode,
         });
-        actions.push(Action::Mount {
-            kind,
-            path: path.into(),
-            flags,
-            options,
-        });
+        if privileged || !OF_NAMESPACES.iter().any(|(of, ..)| *of == kind) {
+            actions.push(Action::Mount {
+                kind,
+                path: path.into(),
+                flags,
+                options,
+            });
+        }
     };
     mount("proc", "/proc", 0o555, Flags::Data, "");
-    mount("sysfs", "/sys", 0o555, Flags::ReadOnly, "");
-    mount("tmpfs", "/dev", 0o755, Flags::Devices, "mode=755,size=64k");
+    if privileged {
+        mount("sysfs", "/sys", 0o555, Flags::Data, "");
+        mount("devtmpfs", "/dev", 0o755, Flags::Devices, "");
+    } else {
+        mount("sysfs", "/sys", 0o555, Flags::ReadOnly, "");
+        mount("tmpfs", "/dev", 0o755, Flags::Devices, "mode=755,size=64k");
+    }
     mount(
         "devpts",
         "/dev/pts",
@@ -134,9 +144,14 @@ mod tests {
 
     #[test]
     fn everything_lies_in_something_made_before_it() {
+        for privileged in [true, false] {
+            in_order(&kernel_file_systems(privileged));
+        }
+    }
+
+    fn in_order(actions: &[Action]) {
         let mut made = vec![""];
-        let actions = kernel_file_systems();
-        for action in &actions {
+        for action in actions {
             let path = action.path();
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             assert!(made.contains(&parent), "{path} comes before {parent}");
@@ -149,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_container_gets_docker_s_devices_and_no_others() {
-        let devices: Vec<String> = kernel_file_systems()
+        let devices: Vec<String> = kernel_file_systems(false)
             .iter()
             .filter(|action| matches!(action, Action::Device { .. }))
             .map(|action| action.path().to_owned())

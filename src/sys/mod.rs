@@ -7,6 +7,7 @@ pub mod cpuid;
 pub mod file;
 pub mod fork;
 pub mod inside;
+pub mod namespaces;
 pub mod port;
 pub mod power;
 pub mod pty;

@@ -130,3 +130,53 @@ pub fn send_to_all(number: i32) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// A signal that has come to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub number: i32,
+    /// Its sender has no number here: it is outside of our PID namespace.
+    pub from_outside: bool,
+}
+
+/// Waits for the next signal, for ever or so long; all must be blocked.
+pub fn receive(wait: Option<std::time::Duration>) -> Option<Received> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let limit = wait.map(|wait| libc::timespec {
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `sigfillset` initialises the set it is given.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: the set is initialised; all three live until the call has returned.
+    let number = unsafe { libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), limit) };
+    if number <= 0 {
+        return None;
+    }
+    // SAFETY: zeroed above, and filled by the call.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: of a signal that a process has sent the field is its number; of another kind it is some
+    // number of the kernel's.
+    let sender = unsafe { info.si_pid() };
+    Some(Received {
+        number,
+        from_outside: sender == 0,
+    })
+}
+
+/// Sends a signal to a process by its number, for the stand-in, whose processes have no descriptors.
+pub fn pass_on(pid: i32, number: i32) {
+    if pid > 1 {
+        // SAFETY: no memory is passed. It may have ended: nobody is to be told.
+        unsafe { libc::kill(pid, number) };
+    }
+}
+
+/// Ends this process at once.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: nothing of ours has to be run before.
+    unsafe { libc::_exit(code) }
+}

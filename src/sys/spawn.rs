@@ -3,17 +3,23 @@
 
 mod child;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
+use super::namespaces::Namespaces;
+
 /// What to start.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// Root of the tree it lives in; none: our own.
+    /// The namespaces it lives in; none: our own.
+    pub namespaces: Option<&'a Namespaces>,
+    /// Root of the tree it lives in, where its namespaces have none of their own; none: ours.
     pub root: Option<BorrowedFd<'a>>,
+    /// Path of its terminal that it is to find as `/dev/console`, too.
+    pub console: Option<&'a CStr>,
     /// Paths to try in turn, as `execvp(3)` does: the first that can be executed is taken.
     pub candidates: &'a [CString],
     /// Arguments, its own name first.
@@ -30,6 +36,8 @@ pub struct Program<'a> {
     pub open_files: Option<u64>,
     /// Give up our protection from the kernel's out-of-memory killer.
     pub killable: bool,
+    /// Nothing that it executes gets it more rights.
+    pub no_new_privileges: bool,
 }
 
 /// A user, as numbers.
@@ -90,6 +98,8 @@ pub enum Step {
     Limits,
     /// Become the user.
     Identity,
+    /// Give up getting rights.
+    Privileges,
     /// Reset signals.
     Signals,
     /// Execute the program.
@@ -125,7 +135,7 @@ pub struct StartError {
 const RECORD: usize = 8;
 
 impl StartError {
-    const STEPS: [Step; 10] = [
+    const STEPS: [Step; 11] = [
         Step::Session,
         Step::Terminal,
         Step::Stdio,
@@ -134,6 +144,7 @@ impl StartError {
         Step::Directory,
         Step::Limits,
         Step::Identity,
+        Step::Privileges,
         Step::Signals,
         Step::Execute,
     ];
@@ -181,6 +192,13 @@ pub fn start(program: &Program<'_>, stdio: Stdio) -> io::Result<Started> {
         Stdio::Terminal(terminal) => Stdio::Terminal(above_standard(terminal)?),
     };
     let prepared = child::Prepared::new(program, &stdio, report.as_fd());
+    match program.namespaces {
+        Some(namespaces) => namespaces.with_children(|| fork(&prepared, outcome))?,
+        None => fork(&prepared, outcome),
+    }
+}
+
+fn fork(prepared: &child::Prepared<'_>, outcome: OwnedFd) -> io::Result<Started> {
     let mut pidfd: RawFd = -1;
     let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: without CLONE_VM this is a fork: the child has its own copy of everything, and makes
@@ -198,7 +216,7 @@ pub fn start(program: &Program<'_>, stdio: Stdio) -> io::Result<Started> {
     };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        0 => child::run(&prepared),
+        0 => child::run(prepared),
         pid => Ok(Started {
             pid: i32::try_from(pid).map_err(io::Error::other)?,
             // SAFETY: CLONE_PIDFD has made this descriptor for us alone.

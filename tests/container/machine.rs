@@ -109,6 +109,10 @@ impl Machine {
             machine.set(&format!("{session}/Path"), path);
             machine.set(&format!("{session}/Args"), &(words.len() - 1).to_string());
             machine.set(&format!("{session}/Args~"), &words.join("|"));
+            if words.iter().any(|word| word.contains('|')) {
+                let json = serde_json::to_string(words).expect("plain data");
+                machine.set(&format!("{session}/Args~json"), &json);
+            }
         }
         let line = machine.vch(&["key", "new", ID]);
         assert!(line.status.success(), "{line:?}");

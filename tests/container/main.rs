@@ -8,6 +8,7 @@ mod boot;
 mod damage;
 mod exec;
 mod iso;
+mod isolation;
 mod keys;
 mod link;
 mod machine;

@@ -2,7 +2,7 @@
 
 use super::keys::Names;
 use super::reader::Reader;
-use super::{Keys, link};
+use super::{Keys, isolation, link};
 use crate::config::error::{Errors, Problem};
 use crate::config::field::{self, Entry, Map};
 use crate::config::model::{
@@ -179,6 +179,14 @@ fn container(reader: &mut Reader<'_>, found: Found, extent: Extent) -> Container
         let network = network(reader, Map::Networks.entry(&key));
         vm.networks.insert(key, network);
     }
+    vm.isolation = reader
+        .parsed(
+            Entry::Top,
+            &field::ISOLATION,
+            isolation::EXPECTED,
+            isolation::parse,
+        )
+        .unwrap_or_default();
     vm.link = reader
         .parsed(Entry::Top, &field::LINK, link::EXPECTED, link::parse)
         .unwrap_or_default();

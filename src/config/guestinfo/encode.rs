@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::keys::{self, Names};
-use super::{VALUE_BYTES, address, link, slice};
+use super::{VALUE_BYTES, address, isolation, link, slice};
 use crate::config::error::Errors;
 use crate::config::field::{self, Entry, Leaf, Map};
+use crate::config::isolation::Isolation;
 use crate::config::model::{
     ContainerVm, CopyMode, Generation, IpNet, LinkConfig, Mount, Network, Session, TrustLevel,
 };
@@ -177,6 +178,9 @@ impl Writer {
         }
         if !vm.link_key.is_empty() {
             self.text(top, &field::LINK_KEY, &STANDARD.encode(&vm.link_key.0));
+        }
+        if vm.isolation != Isolation::default() {
+            self.text(top, &field::ISOLATION, &isolation::text(&vm.isolation));
         }
         if vm.link != LinkConfig::default() {
             self.text(top, &field::LINK, &link::text(&vm.link));

@@ -44,7 +44,8 @@ fn wrong_types_are_named_by_their_path_all_at_once() {
         "mounts": [],
         "networks": { "n": { "address": "172.16.0.2", "nameservers": ["8.8.8.8", "dns"],
                              "trust": "everybody" } },
-        "link": { "buffer": "1M" },
+        "link": { "buffer": "1M", "fullOf": { "a": "maybe" } },
+        "isolation": { "privileged": "yes", "capAdd": ["KILL", "CHMOD"] },
     }))
     .unwrap_err();
     let mut found = names(&errors);
@@ -173,6 +174,8 @@ fn the_printed_form_has_the_names_that_scripts_rely_on() {
             "imageid": "sha256:c54a2cc56cbb", "debug": 0, "sessions": null, "execs": {},
             "mounts": null, "networks": {},
             "link": { "buffer": 1 << 20, "full": "block", "exitWait": 10, "stdioGrace": 2 },
+            "isolation": { "privileged": false, "readOnly": false, "noNewPrivileges": false,
+                           "capAdd": [], "capDrop": [] },
         })
     );
     let vm = from_document(&fixture_bytes("1.x", "net-static", "guestinfo")).unwrap();

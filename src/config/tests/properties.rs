@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::fixture;
 use crate::config::guestinfo::{decode, decode_whole, encode};
+use crate::config::isolation::Isolation;
 use crate::config::model::{
     ContainerVm, CopyMode, Generation, IpNet, LinkConfig, Mount, Network, Secret, Session,
     TrustLevel, WhenFull,
@@ -143,6 +144,7 @@ prop_compose! {
         execs in btree_map(key(), session(new), 0..3),
         mounts in btree_map(key(), mount(new), 0..3),
         mut networks in btree_map(key(), network(new), 0..3),
+        isolation in option::of((any::<[bool; 3]>(), 0usize..3)),
         link in option::of((4096usize..1 << 30, any::<bool>(), any::<u32>(), any::<u32>())),
         default in any::<bool>(),
     ) -> ContainerVm {
@@ -156,8 +158,13 @@ prop_compose! {
             let full_of = drops.then(|| (id.clone(), WhenFull::Block)).into_iter().collect();
             LinkConfig { buffer, full, full_of, exit_wait, stdio_grace }
         });
+        let isolation = isolation.map_or_else(Isolation::default, |([privileged, read_only, no_new_privileges], n)| {
+            let names = ["NET_ADMIN", "all", "cap_sys_time"].map(str::to_owned);
+            let (cap_add, cap_drop) = (names[..n].to_vec(), names[n..].to_vec());
+            Isolation { privileged, read_only, no_new_privileges, cap_add, cap_drop }
+        });
         let mut vm = ContainerVm {
-            id, name, repo, layerid, debug, key: Secret(secret), sessions, mounts, networks, link,
+            id, name, repo, layerid, debug, key: Secret(secret), sessions, mounts, networks, link, isolation,
             ..ContainerVm::default()
         };
         if new {

@@ -21,11 +21,11 @@ pub struct MountError {
     cause: HelperError,
 }
 
-/// Mounts the disk at [`ROOT`], for reading and writing.
+/// Mounts the disk at [`ROOT`], for reading and writing. `devices`: device nodes on it count.
 ///
 /// # Errors
 /// The kernel refuses, or does not come back.
-pub fn mount_root(machine: &mut Machine, disk: &Disk) -> Result<(), MountError> {
+pub fn mount_root(machine: &mut Machine, disk: &Disk, devices: bool) -> Result<(), MountError> {
     let made = rustix::fs::mkdir(ROOT, rustix::fs::Mode::from_raw_mode(0o755));
     if let Err(error) = made
         && error != rustix::io::Errno::EXIST
@@ -36,9 +36,12 @@ pub fn mount_root(machine: &mut Machine, disk: &Disk) -> Result<(), MountError> 
             cause,
         });
     }
-    let mounted = machine.help(LIMIT, || {
-        mount(&*disk.path, ROOT, disk.kind, MountFlags::empty(), None)
-    });
+    let flags = if devices {
+        MountFlags::empty()
+    } else {
+        MountFlags::NODEV
+    };
+    let mounted = machine.help(LIMIT, || mount(&*disk.path, ROOT, disk.kind, flags, None));
     mounted.map_err(|cause| MountError {
         disk: disk.clone(),
         cause,

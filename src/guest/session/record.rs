@@ -77,6 +77,7 @@ fn what(step: Step) -> &'static str {
         Step::Directory => "enter the working directory (cmd/Dir)",
         Step::Limits => "set the limit of open files",
         Step::Identity => "become the session's user and group",
+        Step::Privileges => "give up new privileges",
         Step::Signals => "reset signals",
         Step::Execute => "execute the program",
     }

@@ -1,5 +1,6 @@
 //! A session's start: its plan, its streams, its process.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,6 +12,7 @@ use crate::link::Stream;
 use crate::plan::process::{Process, ProcessError, Surroundings, process};
 use crate::plan::user::{User, UserError, resolve};
 use crate::sys::inside::Inside;
+use crate::sys::namespaces::Namespaces;
 use crate::sys::pty::{Pty, resize};
 use crate::sys::spawn::{Identity, Program, Stdio, start};
 
@@ -29,6 +31,10 @@ const OUTPUT_PIPE: usize = 256 << 10;
 pub struct Place {
     /// The container's tree; none: our own, as we are (tests).
     pub root: Option<Inside>,
+    /// Its namespaces; none: the machine's.
+    pub namespaces: Option<Namespaces>,
+    /// Nothing that its programs execute gets them more rights.
+    pub no_new_privileges: bool,
     /// The machine's host name.
     pub hostname: String,
 }
@@ -69,6 +75,8 @@ struct Streams {
     stdout: Output,
     stderr: Output,
     master: Option<OwnedFd>,
+    /// Path of the terminal that is shown as the container's console.
+    console: Option<CString>,
     theirs: Stdio,
 }
 
@@ -94,8 +102,11 @@ impl Session {
         };
         let plan = process(&self.config, around)?;
         let streams = self.streams(place)?;
-        let started =
-            start(&program(&plan, place, user.as_ref()), streams.theirs).map_err(NotTried::Fork)?;
+        let program = Program {
+            console: streams.console.as_deref(),
+            ..program(&plan, place, user.as_ref())
+        };
+        let started = start(&program, streams.theirs).map_err(NotTried::Fork)?;
         self.tried = plan
             .candidates
             .iter()
@@ -159,11 +170,10 @@ impl Session {
         let pty = Pty::open(devpts.as_fd()).map_err(stream("a terminal"))?;
         let (rows, columns) = self.size;
         resize(&pty.master, rows, columns).map_err(stream("a terminal of its size"))?;
-        if self.is_primary()
-            && let Some(root) = &place.root
-        {
-            show_console(root, &pty);
-        }
+        let console = match &place.root {
+            Some(root) if self.is_primary() => console(root, &pty),
+            _ => None,
+        };
         let copy = || {
             pty.master
                 .try_clone()
@@ -179,6 +189,7 @@ impl Session {
             stdout: Output::new(self.channel, Stream::Stdout, copy()?),
             stderr: Output::none(self.channel, Stream::Stderr),
             master: Some(pty.master),
+            console,
             theirs: Stdio::Terminal(pty.terminal),
         })
     }
@@ -205,6 +216,7 @@ impl Session {
             stdout: Output::new(self.channel, Stream::Stdout, output),
             stderr: Output::new(self.channel, Stream::Stderr, errors),
             master: None,
+            console: None,
             theirs: Stdio::Apart {
                 stdin,
                 stdout,
@@ -216,7 +228,9 @@ impl Session {
 
 fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> Program<'a> {
     Program {
+        namespaces: place.namespaces.as_ref(),
         root: place.root.as_ref().map(AsFd::as_fd),
+        console: None,
         candidates: &plan.candidates,
         arguments: &plan.arguments,
         environment: &plan.environment,
@@ -229,6 +243,7 @@ fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> P
         }),
         open_files: place.root.is_some().then_some(OPEN_FILES),
         killable: place.root.is_some(),
+        no_new_privileges: place.no_new_privileges,
     }
 }
 
@@ -241,14 +256,15 @@ fn database(root: &Inside, path: &'static str) -> Result<Vec<u8>, NotTried> {
     }
 }
 
-/// Programs that speak to `/dev/console` reach the primary session's terminal. Not worth failing for.
-fn show_console(root: &Inside, pty: &Pty) {
-    let shown = match root.make_file(CONSOLE, 0o600) {
-        Ok(()) => root.bind(pty.terminal.as_fd(), CONSOLE),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = shown {
-        log::warn!("{CONSOLE} of the container: {error}");
+/// Something to mount the primary session's terminal over, which its process does itself; and the path
+/// of it. Not worth failing for.
+fn console(root: &Inside, pty: &Pty) -> Option<CString> {
+    match root.make_file(CONSOLE, 0o600) {
+        Ok(()) => Some(pty.path.clone()),
+        Err(error) => {
+            log::warn!("{CONSOLE} of the container: {error}");
+            None
+        }
     }
 }
 

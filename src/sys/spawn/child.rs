@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use super::{Note, Program, StartError, Stdio, Step};
+use crate::sys::namespaces::{self, Namespaces};
 
 /// Exit code of a child that could not start its program; nobody but the reaper sees it.
 const NEVER_RAN: c_int = 127;
@@ -103,16 +104,56 @@ fn prepare(prepared: &Prepared<'_>) -> Outcome {
         // Before the change of root: the container's /proc may be missing.
         score()?;
     }
-    if let Some(root) = program.root {
+    if let Some(namespaces) = program.namespaces {
+        join(namespaces)?;
+    } else if let Some(root) = program.root {
         // SAFETY: a descriptor is an integer.
         check(Step::Root, unsafe { libc::fchdir(root.as_raw_fd()) })?;
         // SAFETY: a constant text.
         check(Step::Root, unsafe { libc::chroot(c".".as_ptr()) })?;
     }
+    console(program);
     directory(program)?;
     limits(program)?;
     identity(program)?;
+    privileges(program)?;
     signals()
+}
+
+/// The container's cgroup first: its namespaces have no way to it.
+fn join(namespaces: &Namespaces) -> Outcome {
+    if let Some(cgroup) = namespaces.cgroup() {
+        // SAFETY: one byte of a constant.
+        let written = unsafe { libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+        check(Step::Root, if written == 1 { 0 } else { -1 })?;
+    }
+    check(Step::Root, namespaces::join(namespaces.init().as_raw_fd()))
+}
+
+/// Programs that speak to `/dev/console` reach the terminal. Not worth failing for.
+fn console(program: &Program<'_>) {
+    if let Some(terminal) = program.console {
+        let (target, none) = (c"/dev/console", ptr::null::<c_char>());
+        // SAFETY: both paths are texts that live in this memory; a bind mount takes no more.
+        unsafe {
+            libc::mount(
+                terminal.as_ptr(),
+                target.as_ptr(),
+                none,
+                libc::MS_BIND,
+                ptr::null(),
+            )
+        };
+    }
+}
+
+fn privileges(program: &Program<'_>) -> Outcome {
+    if !program.no_new_privileges {
+        return Ok(());
+    }
+    // SAFETY: no memory is passed.
+    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    check(Step::Privileges, set)
 }
 
 /// Errno of the last call, where it returned -1.

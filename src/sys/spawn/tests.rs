@@ -52,7 +52,9 @@ fn run_with(
     let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
     let started = start(
         &Program {
+            namespaces: None,
             root: None,
+            console: None,
             candidates: &texts(candidates),
             arguments: &texts(arguments),
             environment: &texts(&["PATH=/usr/bin:/bin", "GREETING=hello"]),
@@ -61,6 +63,7 @@ fn run_with(
             identity: None,
             open_files: None,
             killable: false,
+            no_new_privileges: false,
         },
         stdio,
     )

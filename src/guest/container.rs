@@ -1,0 +1,151 @@
+//! The container's own view of the machine: its namespaces, made once before the first session.
+//!
+//! It does not see process 1, the serial ports, the disks, the configuration or the initramfs.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, unmount};
+
+use super::disk::mount::ROOT;
+use super::stand_in::DISMISS;
+use super::tree::kernel_flags;
+use crate::config::isolation::Isolation;
+use crate::plan::isolation::{MASKED, OF_NAMESPACES, READ_ONLY};
+use crate::plan::mounts::Flags;
+use crate::sys::namespaces::{self, Namespaces, NamespacesError};
+use crate::sys::signals;
+
+/// Where process 1 has the cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// The container's cgroup.
+const CGROUP: &str = "/sys/fs/cgroup/container";
+/// Controllers that the container finds in its cgroup.
+const CONTROLLERS: &str = "+memory +pids";
+/// Where process 1 has what the container must not see.
+const OURS: [&str; 3] = ["/dev", "/sys", "/proc"];
+/// What the initramfs started with: nobody needs it a second time.
+const INIT: &str = "/init";
+
+/// Makes the namespaces of a container whose tree is at [`ROOT`].
+///
+/// # Errors
+/// The kernel has none, or something in them cannot be set up.
+pub fn make(isolation: &Isolation) -> Result<Namespaces, NamespacesError> {
+    if let Err(error) = namespaces::bound_capabilities(isolation.capabilities()) {
+        return Err(NamespacesError::Call {
+            action: "bound the container's capabilities",
+            cause: error,
+        });
+    }
+    // Should the container ever get out of its tree, there is nothing to find.
+    if let Err(error) = rustix::fs::unlink(INIT) {
+        log::debug!("{INIT}: {error}");
+    }
+    let cgroup = cgroup();
+    if let Err(error) = &cgroup {
+        log::warn!("no cgroup for the container: {error}");
+    }
+    let cgroup = cgroup.ok();
+    let read_only = isolation.read_only;
+    let in_cgroup = cgroup.is_some();
+    Namespaces::make(cgroup, || {
+        furnish(read_only, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
+    })
+}
+
+/// Asks for the end of whoever is left in it.
+pub fn dismiss(namespaces: &Namespaces) {
+    if let Err(error) = signals::send(namespaces.init(), DISMISS) {
+        log::debug!("the container's first process: {error}");
+    }
+}
+
+/// Its cgroup's `cgroup.procs`.
+fn cgroup() -> io::Result<OwnedFd> {
+    mount(
+        "cgroup2",
+        CGROUPS,
+        "cgroup2",
+        kernel_flags(Flags::Data),
+        None,
+    )?;
+    // Where a controller is not there: the container does without.
+    let _ = std::fs::write(format!("{CGROUPS}/cgroup.subtree_control"), CONTROLLERS);
+    rustix::fs::mkdir(CGROUP, Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(
+        format!("{CGROUP}/cgroup.procs"),
+        flags,
+        Mode::empty(),
+    )?)
+}
+
+type Failure = (String, io::Error);
+
+fn step<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| (what.to_owned(), error.into())
+}
+
+/// In the first process of the namespaces, before it becomes the stand-in.
+fn furnish(read_only: bool, in_cgroup: bool) -> Result<(), Failure> {
+    if in_cgroup {
+        let procs = format!("{CGROUP}/cgroup.procs");
+        std::fs::write(&procs, "0").map_err(step(&procs))?;
+        namespaces::own_cgroup_root().map_err(step("cgroup namespace"))?;
+    }
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).map_err(step("private mounts"))?;
+    for path in OURS {
+        unmount(path, UnmountFlags::DETACH).map_err(step(path))?;
+    }
+    // What stays below the container's root is empty, and cannot be written to.
+    rustix::mount::mount_remount("/", MountFlags::BIND | MountFlags::RDONLY, "")
+        .map_err(step("read-only initramfs"))?;
+    namespaces::move_root(ROOT).map_err(step("root"))?;
+    for (kind, path, flags) in OF_NAMESPACES {
+        match mount(kind, path, kind, kernel_flags(flags), None) {
+            Ok(()) => {}
+            // A read-only image without the folder, a kernel without the type; a container without
+            // /proc would not be one.
+            Err(Errno::NOENT | Errno::NODEV) if path != "/proc" => {}
+            Err(error) => return Err(step(path)(error)),
+        }
+    }
+    for path in MASKED {
+        mask(path).map_err(step(path))?;
+    }
+    for path in READ_ONLY {
+        only_read(path, kernel_flags(Flags::ReadOnly)).map_err(step(path))?;
+    }
+    if read_only {
+        let flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::RDONLY;
+        rustix::mount::mount_remount("/", flags, "").map_err(step("read-only root"))?;
+    }
+    Ok(())
+}
+
+/// A folder is covered by an empty one, a file by `/dev/null`; what is not there needs no cover.
+fn mask(path: &str) -> rustix::io::Result<()> {
+    match rustix::mount::mount_bind("/dev/null", path) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTDIR) => mount(
+            "tmpfs",
+            path,
+            "tmpfs",
+            kernel_flags(Flags::ReadOnly),
+            Some(c"size=0"),
+        ),
+        Err(error) => Err(error),
+    }
+}
+
+fn only_read(path: &str, flags: MountFlags) -> rustix::io::Result<()> {
+    match rustix::mount::mount_bind(path, path) {
+        Ok(()) => rustix::mount::mount_remount(path, MountFlags::BIND | flags, ""),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,273 @@
+//! Namespaces of a container: made with a first process in them, and joined by others.
+//!
+//! The first process is this program once more, in another role: it executes itself, so that nothing
+//! of our memory is left in it, and stands in as the process 1 of its PID namespace. The others are
+//! children of ours and members of theirs: we see how they end, and they do not see us.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+/// What the first process calls itself: `argv[0]`, which nobody else can choose.
+pub const ROLE: &CStr = c"container-init";
+/// How long making them may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Namespaces that others join besides the PID namespace.
+const JOINED: libc::c_int =
+    libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+
+/// A container's namespaces.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// Their first process.
+    init: OwnedFd,
+    /// Our own PID namespace, and theirs.
+    own: OwnedFd,
+    theirs: OwnedFd,
+    /// `cgroup.procs` of their cgroup, where there is one.
+    cgroup: Option<OwnedFd>,
+}
+
+/// Why there are none.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespacesError {
+    /// A system call of ours.
+    #[error("cannot {action}: {cause}")]
+    Call {
+        /// What was attempted.
+        action: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The first process has failed.
+    #[error("{0}")]
+    Inside(String),
+    /// It does not say anything.
+    #[error("not made within {} s", LIMIT.as_secs())]
+    Limit,
+}
+
+fn call(action: &'static str) -> impl FnOnce(Errno) -> NamespacesError {
+    move |errno| NamespacesError::Call {
+        action,
+        cause: errno.into(),
+    }
+}
+
+impl Namespaces {
+    /// Makes them: PID, mount, IPC and UTS, and what `furnish` adds. It runs in the first process, which
+    /// then executes this program again as [`ROLE`]. `cgroup` is the `cgroup.procs` that others write
+    /// themselves into.
+    ///
+    /// # Errors
+    /// The kernel has no such namespaces, or `furnish` fails.
+    pub fn make(
+        cgroup: Option<OwnedFd>,
+        furnish: impl FnOnce() -> Result<(), String>,
+    ) -> Result<Self, NamespacesError> {
+        let open =
+            |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+        let own =
+            open("/proc/self/ns/pid", OFlags::RDONLY).map_err(call("open /proc/self/ns/pid"))?;
+        let program = open("/proc/self/exe", OFlags::PATH).map_err(call("open /proc/self/exe"))?;
+        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (said, report) = pipe.map_err(call("make a pipe"))?;
+        let mut pidfd: RawFd = -1;
+        let flags = libc::CLONE_PIDFD
+            | libc::SIGCHLD
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS;
+        // SAFETY: without CLONE_VM this is a fork: the child has its own copy of everything, and as
+        // process 1 has one thread, no lock is held in it. `pidfd` is alive until the call has returned.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                libc::c_long::from(flags),
+                std::ptr::null::<u8>(),
+                &raw mut pidfd,
+                std::ptr::null::<u8>(),
+                std::ptr::null::<u8>(),
+            )
+        };
+        match pid {
+            -1 => Err(NamespacesError::Call {
+                action: "make namespaces",
+                cause: io::Error::last_os_error(),
+            }),
+            0 => become_init(&program, &report, furnish),
+            pid => {
+                // SAFETY: CLONE_PIDFD has made this descriptor for us alone.
+                let init = unsafe { OwnedFd::from_raw_fd(pidfd) };
+                drop(report);
+                answer(said)?;
+                let path = format!("/proc/{pid}/ns/pid");
+                Ok(Self {
+                    init,
+                    own,
+                    theirs: open(&path, OFlags::RDONLY)
+                        .map_err(call("open their PID namespace"))?,
+                    cgroup,
+                })
+            }
+        }
+    }
+
+    /// Their first process.
+    pub fn init(&self) -> BorrowedFd<'_> {
+        self.init.as_fd()
+    }
+
+    /// `cgroup.procs` of their cgroup.
+    pub(super) fn cgroup(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Runs `fork` so that its child is a process of their PID namespace.
+    ///
+    /// # Errors
+    /// Their first process has ended, or the kernel refuses.
+    pub(super) fn with_children<T>(&self, fork: impl FnOnce() -> T) -> io::Result<T> {
+        set(self.theirs.as_fd(), libc::CLONE_NEWPID)?;
+        let forked = fork();
+        // The same call with our own namespace cannot fail: it is always allowed.
+        set(self.own.as_fd(), libc::CLONE_NEWPID)?;
+        Ok(forked)
+    }
+}
+
+/// Joins the other namespaces of a first process: for a child between fork and exec.
+pub(super) fn join(init: RawFd) -> libc::c_int {
+    // SAFETY: no memory is passed.
+    unsafe { libc::setns(init, JOINED) }
+}
+
+fn set(namespace: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::setns(namespace.as_raw_fd(), kind) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The end of the pipe without a word is success: executing the program has closed it.
+fn answer(said: OwnedFd) -> Result<(), NamespacesError> {
+    let limit = Timespec::try_from(LIMIT).unwrap_or_default();
+    let mut ready = [PollFd::new(&said, PollFlags::IN)];
+    if poll(&mut ready, Some(&limit)) == Ok(0) {
+        return Err(NamespacesError::Limit);
+    }
+    let text = super::file::rest(said, 4096).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(());
+    }
+    Err(NamespacesError::Inside(
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
+}
+
+fn become_init(
+    program: &OwnedFd,
+    report: &OwnedFd,
+    furnish: impl FnOnce() -> Result<(), String>,
+) -> ! {
+    let failure = match furnish() {
+        Ok(()) => execute(program),
+        Err(text) => text,
+    };
+    // Nobody is left to tell when this fails, too: then it is the end of the pipe and of this process.
+    let _ = rustix::io::write(report, failure.as_bytes());
+    // SAFETY: ends the child without running what belongs to the parent.
+    unsafe { libc::_exit(1) }
+}
+
+/// Returns only what went wrong.
+fn execute(program: &OwnedFd) -> String {
+    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
+        for target in 0..3 {
+            // SAFETY: descriptors are integers.
+            unsafe { libc::dup2(null.as_raw_fd(), target) };
+        }
+    }
+    // SAFETY: no memory is passed. All descriptors but the first three close themselves at execution.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    let arguments = [ROLE.as_ptr(), std::ptr::null()];
+    let environment = [std::ptr::null::<libc::c_char>()];
+    // SAFETY: both lists end with a null pointer, and all of it is alive until the call returns.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    format!(
+        "cannot execute its first process: {}",
+        io::Error::last_os_error()
+    )
+}
+
+/// This process leaves its cgroup namespace for one whose root is its cgroup.
+///
+/// # Errors
+/// As `unshare(2)`.
+pub fn own_cgroup_root() -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes `path` the root of this process's mount namespace, as far as it can see: what was there is below.
+///
+/// # Errors
+/// As `mount(2)` and `chroot(2)`.
+pub fn move_root(path: &str) -> io::Result<()> {
+    rustix::process::chdir(path)?;
+    rustix::mount::mount_move(".", "/")?;
+    rustix::process::chroot(".")?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// Takes capabilities that are not in `kept` out of what this process and all that it starts can ever get.
+/// Those that it has it keeps until it executes something.
+///
+/// # Errors
+/// None that the kernel documents for process 1.
+pub fn bound_capabilities(kept: u64) -> io::Result<()> {
+    for number in 0..u64::BITS {
+        if kept & (1 << number) != 0 {
+            continue;
+        }
+        // SAFETY: no memory is passed.
+        let done =
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+        if done == -1 {
+            let error = io::Error::last_os_error();
+            // Past the kernel's last capability.
+            if error.raw_os_error() == Some(libc::EINVAL) {
+                return Ok(());
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}

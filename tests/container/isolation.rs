@@ -1,0 +1,138 @@
+//! What a container sees of its machine, and what it may do.
+
+use crate::machine::Machine;
+
+const ISOLATION: &str = "guestinfo./tether/isolation";
+
+/// What a shell script prints in a container.
+fn said(script: &str, isolation: &str) -> String {
+    let mut machine = Machine::new(&["/bin/sh", "-c", script]);
+    if !isolation.is_empty() {
+        machine.set(ISOLATION, isolation);
+    }
+    assert_eq!(machine.run(), "0", "{}", machine.told());
+    let (stdout, stderr) = machine.output();
+    assert_eq!(String::from_utf8_lossy(&stderr), "", "{}", machine.told());
+    String::from_utf8(stdout).expect("text")
+}
+
+#[test]
+fn a_container_sees_itself_alone() {
+    let script = r#"
+        echo processes $(ls /proc | grep -c '^[0-9]')
+        echo self $$ init $(cat /proc/1/comm)
+        echo key $(grep -c . /sys/firmware/* 2>/dev/null)
+        echo devices $(ls /dev | tr '\n' ' ')
+        echo mounts $(grep -c ' /newroot' /proc/self/mountinfo)
+        echo cgroup $(cat /proc/self/cgroup) $(cat /sys/fs/cgroup/cgroup.procs | tr '\n' ' ')
+        for path in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/power/state; do
+            (echo x >$path) 2>/dev/null && echo $path takes a write
+        done
+        mknod /tmp/port c 4 64 2>/dev/null && echo a node
+        mount -t tmpfs x /mnt 2>/dev/null && echo a mount
+        echo environ $(cat /proc/1/environ | wc -c)
+        grep CapBnd /proc/self/status
+        true
+    "#;
+    let told = said(script, "");
+    for line in [
+        "self 2 init init\n",
+        "key\n",
+        "devices fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n",
+        "mounts 0\n",
+        "environ 0\n",
+        "CapBnd:\t00000000a00425fb\n",
+    ] {
+        assert!(told.contains(line), "no {line:?} in\n{told}");
+    }
+    for never in ["takes a write", "a node", "a mount"] {
+        assert!(!told.contains(never), "{told}");
+    }
+    assert!(told.contains("cgroup 0::/ "), "{told}");
+}
+
+#[test]
+fn capabilities_and_privileges_are_as_configured() {
+    let script = "grep -E 'CapBnd|CapEff|NoNewPrivs' /proc/self/status; \
+        (echo x >/file) 2>/dev/null || echo read-only; date -s 2030-01-01 >/dev/null && date +%Y";
+    let isolation = "readOnly=true,noNewPrivileges=true,capAdd=SYS_TIME,capDrop=ALL";
+    let told = said(script, isolation);
+    for line in [
+        "CapEff:\t0000000002000000\n",
+        "CapBnd:\t0000000002000000\n",
+        "NoNewPrivs:\t1\n",
+        "read-only\n",
+        "2030\n",
+    ] {
+        assert!(told.contains(line), "no {line:?} in\n{told}");
+    }
+}
+
+#[test]
+fn an_ordinary_user_has_no_capabilities() {
+    let mut machine = Machine::new(&["/bin/grep", "CapEff", "/proc/self/status"]);
+    machine.set(
+        &format!("guestinfo./sessions|{}/User", crate::machine::ID),
+        "user",
+    );
+    assert_eq!(machine.run(), "0", "{}", machine.told());
+    assert_eq!(machine.output().0, b"CapEff:\t0000000000000000\n");
+}
+
+#[test]
+fn a_privileged_container_has_the_whole_machine() {
+    let script = "cat /proc/1/comm; grep CapEff /proc/self/status; ls /dev/ttyS0; \
+        mkdir -p /mnt; mount -t tmpfs x /mnt && echo mounted; echo x >/proc/sys/kernel/hostname && hostname";
+    let told = said(script, "privileged=true");
+    assert!(
+        told.starts_with("init\nCapEff:\t000001ffffffffff\n/dev/ttyS0\nmounted\nx\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_wrong_setting_is_told_and_nothing_runs() {
+    let mut machine = Machine::new(&["/bin/echo", "never"]);
+    machine.set(ISOLATION, "readonly=true");
+    machine.listen();
+    machine.boot();
+    machine.off();
+    let error = machine.error();
+    assert!(error.contains(ISOLATION), "{}", machine.told());
+    assert!(error.contains("noNewPrivileges"), "{}", machine.told());
+    assert_eq!(machine.output_so_far(), b"");
+}
+
+/// A signal to process 1 in the container is for the container, as with `docker run --init`.
+#[test]
+fn the_stand_in_passes_signals_on() {
+    let script = "trap 'echo told; exit 7' TERM; (kill -TERM 1) & wait; wait";
+    let mut machine = Machine::new(&["/bin/sh", "-c", script]);
+    assert_eq!(machine.run(), "7", "{}", machine.told());
+    assert_eq!(machine.output().0, b"told\n");
+}
+
+/// Whoever is left when the container has ended is asked before it is killed.
+#[test]
+fn daemons_that_are_left_get_their_time() {
+    let script = "(trap 'echo bye >/left; sync; exit' TERM; while :; do sleep 0.1; done) & \
+        sleep 0.5; exec echo main";
+    let mut machine = Machine::new(&["/bin/sh", "-c", script]);
+    assert_eq!(machine.run(), "0", "{}", machine.told());
+    machine.set(
+        &format!("guestinfo./sessions|{}/cmd/Path", crate::machine::ID),
+        "/bin/cat",
+    );
+    machine.set(
+        &format!("guestinfo./sessions|{}/cmd/Args~", crate::machine::ID),
+        "/bin/cat|/left|/left",
+    );
+    machine.boot();
+    machine.off();
+    let out = machine.output().0;
+    assert!(
+        out.ends_with(b"bye\nbye\n"),
+        "{}",
+        String::from_utf8_lossy(&out)
+    );
+}
