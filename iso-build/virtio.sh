@@ -23,7 +23,7 @@ exec qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
     -fw_cfg "name=opt/tether/config,file=$config" \
     -device virtio-serial-pci \
     -chardev "file,id=console,path=$console" -device virtconsole,chardev=console \
-    -chardev "socket,id=link,host=127.0.0.1,port=$port,reconnect=1" \
+    -chardev "socket,id=link,host=127.0.0.1,port=$port,nodelay=on,reconnect=1" \
     -device virtserialport,chardev=link,name=tether.link \
     -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= \
     "$@" </dev/null

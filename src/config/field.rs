@@ -148,7 +148,6 @@ pub(crate) const CAP_ADD: Leaf = Leaf::new("capAdd", ISOLATION.path);
 pub(crate) const CAP_DROP: Leaf = Leaf::new("capDrop", ISOLATION.path);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
-pub(crate) const LINK_FULL_OF: Leaf = Leaf::new("fullOf", LINK.path);
 pub(crate) const LINK_EXIT_WAIT: Leaf = Leaf::new("exitWait", LINK.path);
 pub(crate) const LINK_STDIO_GRACE: Leaf = Leaf::new("stdioGrace", LINK.path);
 
@@ -170,6 +169,9 @@ pub(crate) const RUNBLOCK: Leaf = Leaf {
 pub(crate) const USER: Leaf = Leaf::new("user", &["User"]);
 pub(crate) const GROUP: Leaf = Leaf::new("group", &["Group"]);
 pub(crate) const STOP_SIGNAL: Leaf = Leaf::new("stopSignal", &["stopSignal"]);
+
+/// In guestinfo a part of [`LINK`]'s value.
+pub(crate) const FULL: Leaf = Leaf::new("full", LINK.path);
 
 // A mount's. `SOURCE` is the whole in a document, and in guestinfo the parts of a URL.
 pub(crate) const SOURCE: Leaf = Leaf::new("source", &["source", "Path"]);

@@ -233,6 +233,9 @@ fn container(document: &Object<String, Value>, problems: &mut Vec<Problem>) -> C
     vm
 }
 
+/// What is expected where something may be full.
+const FULL: &str = "block or drop-oldest";
+
 fn link(fields: &mut Fields<'_, '_>) -> LinkConfig {
     let default = LinkConfig::default();
     let object = fields.parsed(&field::LINK, "an object", Value::as_object);
@@ -244,23 +247,8 @@ fn link(fields: &mut Fields<'_, '_>) -> LinkConfig {
     LinkConfig {
         buffer: fields.number(&field::LINK_BUFFER, default.buffer),
         full: fields
-            .meaning(
-                &field::LINK_FULL,
-                "block or drop-oldest",
-                WhenFull::from_name,
-            )
+            .meaning(&field::LINK_FULL, FULL, WhenFull::from_name)
             .unwrap_or(default.full),
-        full_of: fields
-            .parsed(
-                &field::LINK_FULL_OF,
-                "block or drop-oldest by session ID",
-                |value| {
-                    let of = value.as_object()?.iter();
-                    of.map(|(id, full)| Some((id.clone(), WhenFull::from_name(full.as_str()?)?)))
-                        .collect()
-                },
-            )
-            .unwrap_or_default(),
         exit_wait: fields.number(&field::LINK_EXIT_WAIT, default.exit_wait),
         stdio_grace: fields.number(&field::LINK_STDIO_GRACE, default.stdio_grace),
     }
@@ -301,6 +289,7 @@ fn session(fields: &mut Fields<'_, '_>) -> Session {
         user: fields.string(&field::USER),
         group: fields.string(&field::GROUP),
         stop_signal: fields.string(&field::STOP_SIGNAL),
+        full: fields.meaning(&field::FULL, FULL, WhenFull::from_name),
     }
 }
 

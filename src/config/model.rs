@@ -103,6 +103,9 @@ pub struct Session {
     pub group: String,
     /// Signal that asks it to stop; empty: SIGTERM.
     pub stop_signal: String,
+    /// What happens when its buffer is full, where that is another than the link's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<WhenFull>,
 }
 
 const fn attach_by_default() -> bool {
@@ -127,6 +130,7 @@ impl Default for Session {
             user: String::new(),
             group: String::new(),
             stop_signal: String::new(),
+            full: None,
         }
     }
 }
@@ -299,9 +303,6 @@ pub struct LinkConfig {
     pub buffer: usize,
     /// What happens when they are full.
     pub full: WhenFull,
-    /// The same for some sessions, by their IDs.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub full_of: BTreeMap<String, WhenFull>,
     /// Seconds that the power-off waits for the exit status to be acknowledged.
     pub exit_wait: u32,
     /// Seconds that output may stay open after the process has ended (a grandchild holds it).
@@ -313,17 +314,9 @@ impl Default for LinkConfig {
         Self {
             buffer: 1 << 20,
             full: WhenFull::Block,
-            full_of: BTreeMap::new(),
             exit_wait: 10,
             stdio_grace: 2,
         }
-    }
-}
-
-impl LinkConfig {
-    /// What happens when a session's buffer is full.
-    pub fn when_full(&self, session: &str) -> WhenFull {
-        self.full_of.get(session).copied().unwrap_or(self.full)
     }
 }
 

@@ -421,7 +421,7 @@ impl Machine {
 
 /// What the link does when it has no room for more of a session's output.
 fn keep_as_configured(link: &mut Link, session: &Session, config: &LinkConfig) {
-    if config.when_full(&session.config().id) == WhenFull::DropOldest {
+    if session.config().full.unwrap_or(config.full) == WhenFull::DropOldest {
         link.drop_oldest(session.channel());
     }
 }

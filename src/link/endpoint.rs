@@ -1,7 +1,7 @@
 //! One end of the link: its state, and what its owner may ask of it. Input is in `input`, output
 //! and time in `transmit`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::frame::Reader;
@@ -29,7 +29,7 @@ pub struct Link {
     pub(super) sending: BTreeMap<(Channel, Stream), Box<SendStream>>,
     pub(super) receiving: BTreeMap<(Channel, Stream), Box<ReceiveStream>>,
     /// Sessions whose oldest bytes make room.
-    dropping: BTreeSet<Channel>,
+    dropping: Vec<Channel>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) nonces: u64,
@@ -236,7 +236,7 @@ impl Link {
             events: VecDeque::new(),
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
-            dropping: BTreeSet::new(),
+            dropping: Vec::new(),
             outbox: Outbox::default(),
             inbox: Inbox::new(0),
             nonces,
@@ -294,7 +294,7 @@ impl Link {
             self.sending.remove(&(channel, stream));
             self.receiving.remove(&(channel, stream));
         }
-        self.dropping.remove(&channel);
+        self.dropping.retain(|dropping| *dropping != channel);
     }
 
     /// The peer has stored all that this end has to send of a session, the ends of its streams too.
@@ -320,7 +320,9 @@ impl Link {
     /// When a session's buffer is full, the oldest bytes in it make room, and the peer is told which are
     /// gone: there is always room from here on.
     pub fn drop_oldest(&mut self, channel: Channel) {
-        self.dropping.insert(channel);
+        if !self.drops_oldest(channel) {
+            self.dropping.push(channel);
+        }
     }
 
     fn drops_oldest(&self, channel: Channel) -> bool {

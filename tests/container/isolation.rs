@@ -1,6 +1,6 @@
 //! What a container sees of its machine, and what it may do.
 
-use crate::machine::Machine;
+use crate::machine::{ID, Machine};
 
 const ISOLATION: &str = "guestinfo./tether/isolation";
 
@@ -69,14 +69,21 @@ fn capabilities_and_privileges_are_as_configured() {
 }
 
 #[test]
-fn an_ordinary_user_has_no_capabilities() {
-    let mut machine = Machine::new(&["/bin/grep", "CapEff", "/proc/self/status"]);
-    machine.set(
-        &format!("guestinfo./sessions|{}/User", crate::machine::ID),
-        "user",
-    );
-    assert_eq!(machine.run(), "0", "{}", machine.told());
-    assert_eq!(machine.output().0, b"CapEff:\t0000000000000000\n");
+fn an_exec_lives_in_the_same_namespaces_and_an_ordinary_user_has_no_capabilities() {
+    let script = "sleep 1000 & echo up; wait";
+    let mut machine = Machine::new(&["/bin/sh", "-c", script]);
+    machine.listen();
+    machine.boot();
+    machine.until("the container runs", |m| m.output_so_far() == b"up\n");
+    let output = machine.vch(&["exec", ID, "ps", "-o", "comm"]);
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(told, "COMMAND\ninit\nsh\nsleep\nps\n");
+    let grep = ["grep", "-E", "CapEff|^Groups", "/proc/self/status"];
+    let output = machine.vch(&[&["exec", "-u", "user", ID][..], &grep].concat());
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(told, "Groups:\t10 \nCapEff:\t0000000000000000\n");
+    assert!(machine.vch(&["stop", "-t", "1", ID]).status.success());
+    machine.off();
 }
 
 #[test]
@@ -119,12 +126,9 @@ fn daemons_that_are_left_get_their_time() {
         sleep 0.5; exec echo main";
     let mut machine = Machine::new(&["/bin/sh", "-c", script]);
     assert_eq!(machine.run(), "0", "{}", machine.told());
+    machine.set(&format!("guestinfo./sessions|{}/cmd/Path", ID), "/bin/cat");
     machine.set(
-        &format!("guestinfo./sessions|{}/cmd/Path", crate::machine::ID),
-        "/bin/cat",
-    );
-    machine.set(
-        &format!("guestinfo./sessions|{}/cmd/Args~", crate::machine::ID),
+        &format!("guestinfo./sessions|{}/cmd/Args~", ID),
         "/bin/cat|/left|/left",
     );
     machine.boot();

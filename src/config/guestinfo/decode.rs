@@ -187,9 +187,15 @@ fn container(reader: &mut Reader<'_>, found: Found, extent: Extent) -> Container
             isolation::parse,
         )
         .unwrap_or_default();
-    vm.link = reader
-        .parsed(Entry::Top, &field::LINK, link::EXPECTED, link::parse)
-        .unwrap_or_default();
+    let link = reader.parsed(Entry::Top, &field::LINK, link::EXPECTED, link::parse);
+    let (link, full_of) = link.unwrap_or_default();
+    vm.link = link;
+    for (id, full) in full_of {
+        // Of a session that is not there: of none.
+        if let Some(session) = vm.sessions.get_mut(&id) {
+            session.full = Some(full);
+        }
+    }
     vm
 }
 

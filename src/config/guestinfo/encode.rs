@@ -182,8 +182,16 @@ impl Writer {
         if vm.isolation != Isolation::default() {
             self.text(top, &field::ISOLATION, &isolation::text(&vm.isolation));
         }
-        if vm.link != LinkConfig::default() {
-            self.text(top, &field::LINK, &link::text(&vm.link));
+        let full_of = || {
+            let of = vm.sessions.iter();
+            of.filter_map(|(id, session)| Some((id.as_str(), session.full?)))
+        };
+        if vm.link != LinkConfig::default() || full_of().next().is_some() {
+            self.text(top, &field::LINK, &link::text(&vm.link, full_of()));
+        }
+        for (id, session) in &vm.execs {
+            let full = session.full.is_none();
+            self.no_key(Map::Execs.entry(id), &field::FULL, full);
         }
         self.map_keys(Map::Sessions, &vm.sessions);
         for (id, session) in &vm.sessions {

@@ -7,10 +7,13 @@ pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of buffer (bytes
      drop-oldest), exitWait and \
      stdioGrace (seconds)";
 
+/// The link's settings, and for single sessions what happens when they are full.
+pub(super) type Settings = (LinkConfig, Vec<(String, WhenFull)>);
+
 /// The settings; what is not named stays at its default, a name that is not known counts for
 /// nothing. None: malformed.
-pub(super) fn parse(text: &str) -> Option<LinkConfig> {
-    let mut link = LinkConfig::default();
+pub(super) fn parse(text: &str) -> Option<Settings> {
+    let (mut link, mut full_of) = Settings::default();
     for setting in text.split(',') {
         let (name, value) = setting.split_once('=')?;
         let value = value.trim();
@@ -21,21 +24,22 @@ pub(super) fn parse(text: &str) -> Option<LinkConfig> {
             "stdioGrace" => link.stdio_grace = value.parse().ok()?,
             name => {
                 if let Some(session) = name.strip_prefix("full.") {
-                    let full = WhenFull::from_name(value)?;
-                    link.full_of.insert(session.to_owned(), full);
+                    full_of.push((session.to_owned(), WhenFull::from_name(value)?));
                 }
             }
         }
     }
-    Some(link)
+    Some((link, full_of))
 }
 
-/// All settings, in the form that [`parse`] takes.
-pub(super) fn text(link: &LinkConfig) -> String {
+/// All settings, in the form that [`parse`] takes; `full_of`: those of single sessions.
+pub(super) fn text<'a>(
+    link: &LinkConfig,
+    full_of: impl Iterator<Item = (&'a str, WhenFull)>,
+) -> String {
     let LinkConfig {
         buffer,
         full,
-        full_of,
         exit_wait,
         stdio_grace,
     } = link;
@@ -54,19 +58,17 @@ mod tests {
 
     #[test]
     fn what_is_not_named_stays_at_its_default() {
-        let link = parse("exitWait=3, later=yes,full=drop-oldest,full.a1=block").unwrap();
-        assert_eq!(
-            link,
-            LinkConfig {
-                full: WhenFull::DropOldest,
-                full_of: [("a1".to_owned(), WhenFull::Block)].into(),
-                exit_wait: 3,
-                ..LinkConfig::default()
-            }
-        );
-        assert_eq!(link.when_full("a1"), WhenFull::Block);
-        assert_eq!(link.when_full("a2"), WhenFull::DropOldest);
-        assert_eq!(parse(&text(&link)), Some(link));
+        let (link, full_of) =
+            parse("exitWait=3, later=yes,full=drop-oldest,full.a1=block").expect("well formed");
+        let wanted = LinkConfig {
+            full: WhenFull::DropOldest,
+            exit_wait: 3,
+            ..LinkConfig::default()
+        };
+        assert_eq!(link, wanted);
+        assert_eq!(full_of, [("a1".to_owned(), WhenFull::Block)]);
+        let written = text(&link, full_of.iter().map(|(id, full)| (id.as_str(), *full)));
+        assert_eq!(parse(&written), Some((link, full_of)));
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn wrong_types_are_named_by_their_path_all_at_once() {
         "mounts": [],
         "networks": { "n": { "address": "172.16.0.2", "nameservers": ["8.8.8.8", "dns"],
                              "trust": "everybody" } },
-        "link": { "buffer": "1M", "fullOf": { "a": "maybe" } },
+        "link": { "buffer": "1M", "full": "maybe" },
         "isolation": { "privileged": "yes", "capAdd": ["KILL", "CHMOD"] },
     }))
     .unwrap_err();
@@ -54,8 +54,11 @@ fn wrong_types_are_named_by_their_path_all_at_once() {
         found,
         [
             "debug",
+            "isolation.capAdd[1]",
+            "isolation.privileged",
             "key",
             "link.buffer",
+            "link.full",
             "mounts",
             "networks.n.address",
             "networks.n.nameservers[1]",

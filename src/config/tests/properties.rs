@@ -155,8 +155,7 @@ prop_compose! {
         }
         let link = link.map_or_else(LinkConfig::default, |(buffer, drops, exit_wait, stdio_grace)| {
             let full = if drops { WhenFull::DropOldest } else { WhenFull::Block };
-            let full_of = drops.then(|| (id.clone(), WhenFull::Block)).into_iter().collect();
-            LinkConfig { buffer, full, full_of, exit_wait, stdio_grace }
+            LinkConfig { buffer, full, exit_wait, stdio_grace }
         });
         let isolation = isolation.map_or_else(Isolation::default, |([privileged, read_only, no_new_privileges], n)| {
             let names = ["NET_ADMIN", "all", "cap_sys_time"].map(str::to_owned);
@@ -172,6 +171,9 @@ prop_compose! {
             execs.retain(|id, _| !vm.sessions.contains_key(id));
             let [hostname, domainname] = hosts;
             vm = ContainerVm { hostname, domainname, imageid, execs, ..vm };
+        }
+        for session in vm.sessions.values_mut() {
+            session.full = [None, Some(WhenFull::Block), Some(WhenFull::DropOldest)][debug as usize % 3];
         }
         for (key, session) in vm.sessions.iter_mut().chain(&mut vm.execs) {
             session.id = key.clone();

@@ -124,6 +124,11 @@ impl Socket {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) => return Err(e),
             };
+            if (1..SMALL).contains(&count) {
+                // The host may hold the next keystroke's echo back until this is acknowledged (Nagle's
+                // rule: QEMU and ESXi keep it), and the kernel would wait 40 ms with that.
+                let _ = sockopt::set_tcp_quickack(&self.tcp, true);
+            }
             if self.tls.is_none() || count == 0 {
                 return Ok(Some(count));
             }
@@ -194,6 +199,9 @@ impl Socket {
         let _ = timeout(FAREWELL_MOST, read).await;
     }
 }
+
+/// A read of fewer bytes is somebody typing, and no bulk: less than a segment.
+const SMALL: usize = 1200;
 
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
     // Keystrokes and acknowledgements must not wait for each other.
