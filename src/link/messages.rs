@@ -116,8 +116,8 @@ impl Inbox {
         self.0.stored(sequence.saturating_add(1));
     }
 
-    pub(super) fn poll(&mut self) -> Option<(u64, Ack)> {
-        self.0.poll()
+    pub(super) fn poll(&mut self, now: Duration) -> Option<(u64, Ack)> {
+        self.0.poll(now)
     }
 
     pub(super) fn resume(&mut self) {

@@ -6,6 +6,14 @@ use std::time::Duration;
 /// were under way meanwhile say nothing new.
 const GAP_REPEAT: Duration = Duration::from_millis(500);
 
+/// What a sender may have under way is what it sends in this time, as far as the window allows: more would
+/// only wait in the carrier, and a keystroke's echo behind it.
+const UNDER_WAY_MS: u64 = 2;
+/// But never less than this, bytes.
+const UNDER_WAY_LEAST: u64 = 64 << 10;
+/// The rate is taken anew after so long, ms.
+const RATE_EVERY_MS: u64 = 10;
+
 /// Payload of an ACK frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
@@ -46,6 +54,32 @@ pub(super) struct ReceiveStream {
     ack_due: bool,
     gap_due: bool,
     gap_told: Option<(u64, Duration)>,
+    rate: Rate,
+    /// Highest credit given: it is never taken back.
+    granted: u64,
+}
+
+/// How much comes, to grant no more than is of use.
+#[derive(Debug, Default)]
+struct Rate {
+    /// Since when, ms, and what was stored then.
+    since_ms: u64,
+    stored: u64,
+    /// Bytes that come in [`UNDER_WAY_MS`].
+    under_way: u64,
+}
+
+impl Rate {
+    fn at(&mut self, now: Duration, stored: u64) -> u64 {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let elapsed = now_ms.saturating_sub(self.since_ms);
+        if elapsed >= RATE_EVERY_MS {
+            let come = stored.saturating_sub(self.stored);
+            self.under_way = come.saturating_mul(UNDER_WAY_MS) / elapsed;
+            (self.since_ms, self.stored) = (now_ms, stored);
+        }
+        self.under_way
+    }
 }
 
 /// What came of a data frame.
@@ -68,6 +102,11 @@ impl ReceiveStream {
             ack_due: true,
             gap_due: false,
             gap_told: None,
+            rate: Rate {
+                stored: next,
+                ..Rate::default()
+            },
+            granted: 0,
         }
     }
 
@@ -127,17 +166,20 @@ impl ReceiveStream {
     }
 
     /// The next acknowledgement, if one is due: what is stored, and its payload.
-    pub(super) fn poll(&mut self) -> Option<(u64, Ack)> {
+    pub(super) fn poll(&mut self, now: Duration) -> Option<(u64, Ack)> {
         if !self.ack_due && !self.gap_due {
             return None;
         }
         let resend_from = self.gap_due.then_some(self.next);
         self.ack_due = false;
         self.gap_due = false;
+        let under_way = self.rate.at(now, self.stored).max(UNDER_WAY_LEAST);
+        let credit = self.stored + under_way.min(self.window);
+        self.granted = self.granted.max(credit);
         Some((
             self.stored,
             Ack {
-                credit: self.stored + self.window,
+                credit: self.granted,
                 resend_from,
             },
         ))
@@ -183,27 +225,54 @@ mod tests {
     #[test]
     fn a_gap_is_reported_once_per_while() {
         let mut stream = ReceiveStream::new(0, 100);
-        stream.poll();
+        stream.poll(NOW);
         assert_eq!(stream.data(NOW, 4, b"efgh"), Taken::Nothing);
-        assert_eq!(stream.poll().and_then(|(_, ack)| ack.resend_from), Some(0));
+        assert_eq!(
+            stream.poll(NOW).and_then(|(_, ack)| ack.resend_from),
+            Some(0)
+        );
         stream.data(NOW, 8, b"ijkl");
-        assert_eq!(stream.poll().and_then(|(_, ack)| ack.resend_from), None);
+        assert_eq!(stream.poll(NOW).and_then(|(_, ack)| ack.resend_from), None);
         stream.data(NOW + GAP_REPEAT, 12, b"mnop");
-        assert_eq!(stream.poll().and_then(|(_, ack)| ack.resend_from), Some(0));
+        assert_eq!(
+            stream.poll(NOW).and_then(|(_, ack)| ack.resend_from),
+            Some(0)
+        );
     }
 
     #[test]
     fn credit_grows_with_what_is_stored_only() {
         let mut stream = ReceiveStream::new(0, 4);
-        assert_eq!(stream.poll().map(|(_, ack)| ack.credit), Some(4));
+        assert_eq!(stream.poll(NOW).map(|(_, ack)| ack.credit), Some(4));
         assert_eq!(stream.data(NOW, 0, b"abcd"), Taken::Bytes(0, b"abcd"));
-        assert_eq!(stream.poll(), None);
+        assert_eq!(stream.poll(NOW), None);
         assert_eq!(stream.data(NOW, 4, b"e"), Taken::Nothing);
         stream.stored(4);
         assert_eq!(
-            stream.poll().map(|(at, ack)| (at, ack.credit)),
+            stream.poll(NOW).map(|(at, ack)| (at, ack.credit)),
             Some((4, 8))
         );
+    }
+
+    #[test]
+    fn what_may_be_under_way_follows_the_rate() {
+        let window = 256 << 10;
+        let mut stream = ReceiveStream::new(0, window);
+        let mut credit = |stream: &mut ReceiveStream, stored: u64, ms: u64| {
+            (stream.next, stream.ack_due) = (stored, true);
+            stream.stored(stored);
+            let (_, ack) = stream.poll(NOW + Duration::from_millis(ms)).expect("due");
+            ack.credit - stored
+        };
+        assert_eq!(credit(&mut stream, 0, 0), UNDER_WAY_LEAST);
+        // 50 MB/s, then 1 GB/s, then nothing for a second.
+        assert_eq!(credit(&mut stream, 500_000, 10), 100_000);
+        assert_eq!(credit(&mut stream, 10_500_000, 20), u64::from(window));
+        assert_eq!(
+            credit(&mut stream, 10_600_000, 1020),
+            u64::from(window) - 100_000
+        );
+        assert_eq!(credit(&mut stream, 11_000_000, 2020), UNDER_WAY_LEAST);
     }
 
     #[test]
@@ -214,7 +283,7 @@ mod tests {
         assert!(stream.end(NOW, 3));
         assert!(!stream.end(NOW, 3));
         stream.stored(4);
-        assert_eq!(stream.poll().map(|(at, _)| at), Some(4));
+        assert_eq!(stream.poll(NOW).map(|(at, _)| at), Some(4));
     }
 
     #[test]

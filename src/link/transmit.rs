@@ -208,7 +208,7 @@ impl Link {
             self.asked_clock = now;
             sealed.put(head(Kind::Ping, self.question), [&[], &[]]);
         }
-        if let Some((number, ack)) = self.inbox.poll() {
+        if let Some((number, ack)) = self.inbox.poll(now) {
             let head = Head {
                 kind: Kind::Ack,
                 stream: MESSAGES_STREAM,
@@ -218,7 +218,7 @@ impl Link {
             sealed.put(head, [&ack.encode(), &[]]);
         }
         for ((channel, stream), receiver) in &mut self.receiving {
-            if let Some((number, ack)) = receiver.poll() {
+            if let Some((number, ack)) = receiver.poll(now) {
                 let (stream, channel) = (stream.number(), channel.0);
                 let head = Head {
                     kind: Kind::Ack,

@@ -1,5 +1,5 @@
-//! A keystroke and its echo while another session of the same VM prints as fast as it can: what control
-//! frames that overtake data, and streams in turn, are for.
+//! A keystroke and its echo while another session of the same VM prints as fast as a virtio port carries:
+//! what control frames that overtake data, and streams in turn, are for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use crate::vm::Vm;
 const DUMP: Channel = Channel(2);
 /// How long it is typed to an idle VM, and to one that prints.
 const TIME: Duration = Duration::from_secs(3);
-/// Bytes that the session prints at a time.
+/// Bytes a second that the session prints.
+const RATE: f64 = 50e6;
+/// Bytes that it prints at a time.
 const PIECE: usize = 64 << 10;
 /// Longest that the VM sleeps.
-const NAP: Duration = Duration::from_secs(1);
+const NAP: Duration = Duration::from_millis(1);
 
 pub async fn run(vch: &Path) {
     let appliance = Appliance::start(vch, &[], false);
@@ -46,9 +48,13 @@ pub async fn run(vch: &Path) {
         let (dumping, over, dumped) = (dumping.clone(), over.clone(), dumped.clone());
         tokio::spawn(async move {
             let piece = vec![b'd'; PIECE];
+            let mut since = Instant::now();
             while !over.load(Ordering::Relaxed) {
                 vm.until(Some(Instant::now() + NAP), true, |vm| {
-                    if dumping.load(Ordering::Relaxed) {
+                    let so_far = dumped.load(Ordering::Relaxed);
+                    if !dumping.load(Ordering::Relaxed) {
+                        since = Instant::now();
+                    } else if (so_far as f64) < since.elapsed().as_secs_f64() * RATE {
                         let count = vm.link.write(DUMP, Stream::Stdout, &piece);
                         dumped.fetch_add(count as u64, Ordering::Relaxed);
                     }
@@ -61,8 +67,6 @@ pub async fn run(vch: &Path) {
     };
     let idle = echoes(&appliance, TIME).await;
     dumping.store(true, Ordering::Relaxed);
-    // One keystroke wakes the VM, whose turn then comes by its output alone.
-    drop(echoes(&appliance, Duration::from_millis(100)).await);
     let (before, begin) = (dumped.load(Ordering::Relaxed), Instant::now());
     let busy = echoes(&appliance, TIME).await;
     let bytes = dumped.load(Ordering::Relaxed) - before;
