@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::endpoint::{Link, ListenerState, Proof, Repeat, Side};
+use super::endpoint::{Asked, Link, ListenerState, Proof, Repeat, Side};
 use super::handshake::{Fresh, Resume, Welcome, next_nonce, seed};
 use super::messages::{Inbox, Outbox};
-use super::noise::Cipher;
 use super::receive::ReceiveStream;
 use super::seal::Seal;
 use super::send::SendStream;
 use super::{Hello, Stream};
-
-/// The hello that is answered, the listener's nonce in it, and under a key the cipher and the message.
-type Answer = (Hello, u64, Option<Cipher>, Option<Vec<u8>>);
 
 impl Link {
     /// What the guest of the last [`Event::Hello`](super::Event::Hello) says under its link key, to be
@@ -23,9 +19,10 @@ impl Link {
         let Side::Listener(side) = &mut self.side else {
             return None;
         };
-        let ListenerState::Asked { hello, proof, .. } = &mut side.state else {
+        let ListenerState::Asked(asked) = &mut side.state else {
             return None;
         };
+        let Asked { hello, proof, .. } = &mut **asked;
         let Some(Proof::Given { prologue, message }) = proof else {
             return None;
         };
@@ -45,73 +42,60 @@ impl Link {
     /// What was written and sent before is forgotten: the owner goes on from what the guest has
     /// received, as the hello says.
     pub fn accept(&mut self, resume: Resume) {
-        let Some((hello, nonce, cipher, message)) = self.answer(&resume, None) else {
-            return;
-        };
-        self.seal = Some(Seal {
-            seed: seed(hello.nonce, nonce),
-            cipher,
-        });
-        self.begin_streams(&hello, &resume);
-        self.welcomed(hello, resume, None, message);
+        if let Some((hello, seal)) = self.let_in(&resume, None) {
+            self.seal = Some(seal);
+            self.begin_streams(&hello, &resume);
+        }
     }
 
     /// Tells the guest of the last [`Event::Hello`](super::Event::Hello) that it is a copy of another, and
     /// must come as a boot of its own. `fresh` is random, for this call alone.
     pub fn accept_as_another(&mut self, fresh: Fresh) {
-        let resume = Resume::default();
-        if let Some((hello, _, _, message)) = self.answer(&resume, Some(fresh)) {
+        if self.let_in(&Resume::default(), Some(fresh)).is_some() {
             // No frame is for the link of the one before.
             self.seal = None;
-            self.welcomed(hello, resume, Some(fresh), message);
         }
     }
 
-    /// What goes into WELCOME under the key, and what is sealed with from here on.
-    fn answer(&mut self, resume: &Resume, another: Option<Fresh>) -> Option<Answer> {
+    /// Answers the hello: it, and what is sealed with from here on.
+    fn let_in(&mut self, resume: &Resume, another: Option<Fresh>) -> Option<(Hello, Seal)> {
         let Side::Listener(side) = &mut self.side else {
             return None;
         };
         let waiting = std::mem::replace(&mut side.state, ListenerState::Waiting);
-        let ListenerState::Asked {
-            hello,
-            nonce,
-            proof,
-        } = waiting
-        else {
+        let ListenerState::Asked(asked) = waiting else {
             side.state = waiting;
             return None;
         };
-        match proof {
-            None => Some((hello, nonce, None, None)),
+        let Asked {
+            hello,
+            nonce,
+            proof,
+        } = *asked;
+        let whole = serde_json::to_vec(&Welcome::of(&hello, resume, another)).unwrap_or_default();
+        let (cipher, payload) = match proof {
+            None => (None, whole),
             Some(Proof::Held(pending)) => {
-                let welcome = Welcome::of(&hello, resume, another);
-                let told = serde_json::to_vec(&welcome).unwrap_or_default();
-                let (cipher, message) = pending.answer(&told)?;
-                Some((hello, nonce, Some(cipher), Some(message)))
+                let (cipher, message) = pending.answer(&whole)?;
+                // What is stored goes under the key alone.
+                let shown = Welcome::of(&hello, &Resume::default(), None);
+                let line = serde_json::to_vec(&shown).unwrap_or_default();
+                (
+                    Some(Box::new(cipher)),
+                    [&line, &b"\n"[..], &message].concat(),
+                )
             }
             // Nobody has looked at its key.
-            Some(Proof::Given { .. }) => None,
-        }
-    }
-
-    fn welcomed(
-        &mut self,
-        hello: Hello,
-        resume: Resume,
-        another: Option<Fresh>,
-        message: Option<Vec<u8>>,
-    ) {
-        if let Side::Listener(side) = &mut self.side {
-            side.nonce = next_nonce(&mut self.nonces);
-            side.timer = Repeat::now();
-            side.state = ListenerState::Welcomed {
-                hello,
-                resume,
-                another,
-                message,
-            };
-        }
+            Some(Proof::Given { .. }) => return None,
+        };
+        side.nonce = next_nonce(&mut self.nonces);
+        side.timer = Repeat::now();
+        side.state = ListenerState::Welcomed {
+            nonce: hello.nonce,
+            payload,
+        };
+        let seed = seed(hello.nonce, nonce);
+        Some((hello, Seal { seed, cipher }))
     }
 
     fn begin_streams(&mut self, hello: &Hello, resume: &Resume) {
@@ -157,10 +141,10 @@ impl Link {
         let Side::Listener(side) = &mut self.side else {
             return;
         };
-        if let ListenerState::Asked { hello, .. } = &side.state {
+        if let ListenerState::Asked(asked) = &side.state {
             let reason = Some(reason.to_owned());
             side.state = ListenerState::Refused {
-                nonce: hello.nonce,
+                nonce: asked.hello.nonce,
                 reason,
             };
         }

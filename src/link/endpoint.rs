@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::frame::Reader;
-use super::handshake::{Fresh, Hello, Identity, Resume, next_nonce};
+use super::handshake::{Hello, Identity, next_nonce};
 use super::messages::{Inbox, Outbox};
 use super::noise::{Key, Pending};
 use super::proof::GuestProof;
@@ -59,7 +59,8 @@ pub struct Link {
 #[derive(Debug)]
 #[cfg_attr(not(feature = "appliance"), expect(dead_code))] // see `ListenerSide::nobody`
 pub(super) enum Side {
-    Guest(GuestSide),
+    /// Boxed, as a listener's is much smaller, and there are thousands of them.
+    Guest(Box<GuestSide>),
     Listener(ListenerSide),
 }
 
@@ -96,25 +97,27 @@ pub(super) struct ListenerSide {
 pub(super) enum ListenerState {
     /// No guest has answered yet: HAIL from time to time.
     Waiting,
-    /// A guest has said who it is; the owner decides.
+    /// A guest has said who it is; the owner decides. Boxed: an established link, of which there are
+    /// thousands, must not have room for it.
     #[cfg_attr(not(feature = "appliance"), expect(dead_code))] // a guest reads no HELLO
-    Asked {
-        hello: Hello,
-        nonce: u64,
-        proof: Option<Proof>,
-    },
-    /// Accepted: WELCOME (with this Noise message) from time to time until a sealed frame comes, or
-    /// from a copy a HELLO of its own.
-    Welcomed {
-        hello: Hello,
-        resume: Resume,
-        another: Option<Fresh>,
-        message: Option<Vec<u8>>,
-    },
-    /// Both ends have echoed the other's nonce.
-    Established { hello: Hello, resume: Resume },
+    Asked(Box<Asked>),
+    /// Accepted: WELCOME from time to time until a sealed frame comes, or from a copy a HELLO of its
+    /// own.
+    Welcomed { nonce: u64, payload: Vec<u8> },
+    /// Both ends have echoed the other's nonce; this is the guest's.
+    #[cfg_attr(not(feature = "appliance"), expect(dead_code))] // a guest reads no HELLO
+    Established { nonce: u64 },
     /// The owner will not have it: `Some` while the reason is to be sent.
     Refused { nonce: u64, reason: Option<String> },
+}
+
+/// A HELLO that waits for the owner's answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) hello: Hello,
+    /// Ours, that it echoes.
+    pub(super) nonce: u64,
+    pub(super) proof: Option<Proof>,
 }
 
 /// What a guest's HELLO says under a link key.
@@ -176,7 +179,7 @@ impl Link {
     pub fn guest(mut identity: Identity, nonce: u64, options: Options) -> Self {
         identity.cut();
         Self::new(options, nonce, |nonce| {
-            Side::Guest(GuestSide {
+            Side::Guest(Box::new(GuestSide {
                 identity,
                 nonce,
                 hail: 0,
@@ -184,7 +187,7 @@ impl Link {
                 established: false,
                 timer: Repeat::now(),
                 proof: None,
-            })
+            }))
         })
     }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::control::{self, Incoming};
+#[cfg(feature = "appliance")]
+use super::endpoint::Asked;
 use super::endpoint::{Link, ListenerState, Repeat, Side};
 use super::frame::{Head, Kind, MESSAGES_STREAM};
 use super::handshake::{Hail, VERSION, Welcome, lines, next_nonce, seed};
@@ -79,11 +81,10 @@ impl Link {
         };
         hello.sealed = message.is_some();
         match &side.state {
-            ListenerState::Asked { hello: known, .. } if known.nonce == hello.nonce => return,
-            ListenerState::Welcomed { hello: known, .. }
-            | ListenerState::Established { hello: known, .. }
-                if known.nonce == hello.nonce =>
-            {
+            ListenerState::Asked(asked) if asked.hello.nonce == hello.nonce => return,
+            // It has taken WELCOME since.
+            ListenerState::Established { nonce } if *nonce == hello.nonce => return,
+            ListenerState::Welcomed { nonce, .. } if *nonce == hello.nonce => {
                 // Our WELCOME was lost: say it again.
                 side.timer = Repeat::now();
                 return;
@@ -96,14 +97,14 @@ impl Link {
             side.hail_due = true;
             return;
         }
-        side.state = ListenerState::Asked {
+        side.state = ListenerState::Asked(Box::new(Asked {
             hello: hello.clone(),
             nonce: side.nonce,
             proof: message.map(|message| super::endpoint::Proof::Given {
                 prologue: line.into(),
                 message: message.into(),
             }),
-        };
+        }));
         self.events.push_back(Event::Hello(hello));
     }
 
@@ -136,7 +137,7 @@ impl Link {
             let Some(told) = Welcome::read(&told).filter(|told| told.answer == guest.nonce) else {
                 return;
             };
-            (welcome, cipher) = (told, Some(sealing));
+            (welcome, cipher) = (told, Some(Box::new(sealing)));
         }
         if let Some(fresh) = welcome.another {
             guest.nonce = next_nonce(&mut self.nonces);
@@ -202,9 +203,8 @@ impl Link {
     fn sealed(&mut self, now: Duration, head: Head, payload: &[u8]) {
         if let Side::Listener(side) = &mut self.side {
             match &side.state {
-                ListenerState::Welcomed { hello, resume, .. } => {
-                    let (hello, resume) = (hello.clone(), resume.clone());
-                    side.state = ListenerState::Established { hello, resume };
+                ListenerState::Welcomed { nonce, .. } => {
+                    side.state = ListenerState::Established { nonce: *nonce };
                     side.timer.rest();
                     self.begin(now, false);
                 }

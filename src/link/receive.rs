@@ -12,7 +12,7 @@ const UNDER_WAY_MS: u64 = 2;
 /// But never less than this, bytes.
 const UNDER_WAY_LEAST: u64 = 64 << 10;
 /// The rate is taken anew after so long, ms.
-const RATE_EVERY_MS: u64 = 10;
+const RATE_EVERY_MS: u32 = 10;
 
 /// Payload of an ACK frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,26 +59,27 @@ pub(super) struct ReceiveStream {
     granted: u64,
 }
 
-/// How much comes, to grant no more than is of use.
+/// How much comes, to grant no more than is of use. In 32 bits each, which wrap: only differences count.
 #[derive(Debug, Default)]
 struct Rate {
     /// Since when, ms, and what was stored then.
-    since_ms: u64,
-    stored: u64,
+    since_ms: u32,
+    stored: u32,
     /// Bytes that come in [`UNDER_WAY_MS`].
-    under_way: u64,
+    under_way: u32,
 }
 
 impl Rate {
     fn at(&mut self, now: Duration, stored: u64) -> u64 {
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let elapsed = now_ms.saturating_sub(self.since_ms);
+        let (now_ms, stored) = (now.as_millis() as u32, stored as u32);
+        let elapsed = now_ms.wrapping_sub(self.since_ms);
         if elapsed >= RATE_EVERY_MS {
-            let come = stored.saturating_sub(self.stored);
-            self.under_way = come.saturating_mul(UNDER_WAY_MS) / elapsed;
+            let come = u64::from(stored.wrapping_sub(self.stored));
+            let under_way = come * UNDER_WAY_MS / u64::from(elapsed);
+            self.under_way = u32::try_from(under_way).unwrap_or(u32::MAX);
             (self.since_ms, self.stored) = (now_ms, stored);
         }
-        self.under_way
+        u64::from(self.under_way)
     }
 }
 
@@ -103,7 +104,7 @@ impl ReceiveStream {
             gap_due: false,
             gap_told: None,
             rate: Rate {
-                stored: next,
+                stored: next as u32,
                 ..Rate::default()
             },
             granted: 0,
@@ -258,7 +259,7 @@ mod tests {
     fn what_may_be_under_way_follows_the_rate() {
         let window = 256 << 10;
         let mut stream = ReceiveStream::new(0, window);
-        let mut credit = |stream: &mut ReceiveStream, stored: u64, ms: u64| {
+        let credit = |stream: &mut ReceiveStream, stored: u64, ms: u64| {
             (stream.next, stream.ack_due) = (stored, true);
             stream.stored(stored);
             let (_, ack) = stream.poll(NOW + Duration::from_millis(ms)).expect("due");

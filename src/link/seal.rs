@@ -12,7 +12,7 @@ pub(super) struct Seal {
     /// Seed of the checksums.
     pub(super) seed: u32,
     /// Both ends have the link key: frames go inside sealed ones, and no other is taken.
-    pub(super) cipher: Option<Cipher>,
+    pub(super) cipher: Option<Box<Cipher>>,
 }
 
 impl Seal {

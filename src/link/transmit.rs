@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::endpoint::{GuestSide, Link, ListenerState, Repeat, Side};
 use super::frame::{self, Head, Kind, MESSAGES_STREAM};
-use super::handshake::{Hail, Hello, Identity, Resume, VERSION, Welcome};
+use super::handshake::{Hail, Hello, Identity, VERSION};
 use super::proof::GuestProof;
 use super::receive::ReceiveStream;
 use super::seal::Seal;
@@ -53,7 +53,7 @@ impl Link {
             let timer = match &self.side {
                 Side::Guest(guest) => &guest.timer,
                 Side::Listener(side) => match side.state {
-                    ListenerState::Asked { .. } | ListenerState::Refused { reason: None, .. } => {
+                    ListenerState::Asked(_) | ListenerState::Refused { reason: None, .. } => {
                         return None;
                     }
                     _ => &side.timer,
@@ -152,28 +152,11 @@ impl Link {
                     return;
                 }
                 match &side.state {
-                    ListenerState::Welcomed {
-                        hello,
-                        message: Some(message),
-                        ..
-                    } if !side.hail_due => {
-                        // What is stored goes under the key alone.
-                        let welcome = Welcome::of(hello, &Resume::default(), None);
-                        let line = serde_json::to_vec(&welcome).unwrap_or_default();
-                        put(out, Kind::Welcome, &[&line, &b"\n"[..], message].concat());
+                    ListenerState::Welcomed { payload, .. } if !side.hail_due => {
+                        put(out, Kind::Welcome, payload);
                     }
-                    ListenerState::Welcomed {
-                        hello,
-                        resume,
-                        another,
-                        ..
-                    } if !side.hail_due => {
-                        plain(out, Kind::Welcome, &Welcome::of(hello, resume, *another));
-                    }
-                    ListenerState::Established { hello, resume } if !side.hail_due => {
-                        plain(out, Kind::Welcome, &Welcome::of(hello, resume, None));
-                    }
-                    ListenerState::Asked { .. } if !side.hail_due => return,
+                    ListenerState::Established { .. } if !side.hail_due => {}
+                    ListenerState::Asked(_) if !side.hail_due => return,
                     _ => {
                         let hail = Hail {
                             versions: vec![VERSION],

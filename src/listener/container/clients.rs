@@ -120,7 +120,8 @@ pub(super) fn lost_reason(record: &ContainerRecord) -> String {
         };
         reason += &format!("; it {action}: {}", power.reason);
     }
-    if let Some(panic) = &record.run.panic {
+    let last_words = record.run.last_words.as_deref();
+    if let Some(panic) = last_words.and_then(|words| words.panic.as_deref()) {
         reason += &format!("; its kernel panicked: {panic}");
     }
     if let Some(stage) = &record.run.stage {
@@ -129,8 +130,8 @@ pub(super) fn lost_reason(record: &ContainerRecord) -> String {
             reason += &format!(" ({})", stage.text);
         }
     }
-    if !record.run.console.is_empty() {
-        reason += &format!("; the last lines of its console:\n{}", record.run.console);
+    if let Some(words) = last_words {
+        reason += &format!("; the last lines of its console:\n{}", words.console);
     }
     reason
 }

@@ -147,7 +147,7 @@ impl Container {
         if inner.owned_by(connection) && !inner.link_up {
             inner.link_up = true;
             // Its guest has taken the last of them.
-            if let Some(last) = inner.welcomes.as_mut().and_then(Vec::pop) {
+            if let Some(last) = inner.welcomes.as_mut().and_then(|welcomes| welcomes.pop()) {
                 inner.welcomes = Some(vec![last]);
             }
             inner.absence += 1;
@@ -191,15 +191,15 @@ impl Container {
         let Some(reason) = last_words::panic(noise).filter(|_| inner.owned_by(connection)) else {
             return;
         };
-        inner.record.run.console = last_words::lines(noise);
-        if inner.record.run.panic.as_ref() == Some(&reason) {
+        let words = inner.record.run.last_words.get_or_insert_default();
+        words.console = last_words::lines(noise);
+        if words.panic.replace(reason.clone()).as_ref() == Some(&reason) {
             return;
         }
         tracing::error!(id = self.id, reason, "VM's kernel has panicked");
         if let Some(events) = self.events.get() {
-            events.tell(&inner.record, "panic", vec![("reason", reason.clone())]);
+            events.tell(&inner.record, "panic", vec![("reason", reason)]);
         }
-        inner.record.run.panic = Some(reason);
         inner.link_up = false;
         inner.absence += 1;
         inner.settle(now_ns, true);
@@ -224,7 +224,10 @@ impl Container {
         inner.link_up = false;
         inner.absence += 1;
         inner.up_ms = inner.up_ms.max(connection.up_ms.load(Ordering::Relaxed));
-        inner.record.run.console = last_words::lines(noise);
+        let console = last_words::lines(noise);
+        if !console.is_empty() {
+            inner.record.run.last_words.get_or_insert_default().console = console;
+        }
         let off = inner
             .record
             .run

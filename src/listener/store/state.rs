@@ -69,11 +69,19 @@ pub struct Run {
     pub stage: Option<Stage>,
     /// The guest's last word, when it had one.
     pub power: Option<Power>,
-    /// Why its kernel panicked.
+    /// What was on its port beside the link when it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_words: Option<Box<LastWords>>,
+}
+
+/// What a VM's kernel has said at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastWords {
+    /// Why it panicked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub panic: Option<String>,
-    /// The last lines on its port beside the link, when it went.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// The last lines.
     pub console: String,
 }
 

@@ -3,6 +3,7 @@
 mod copies;
 mod input;
 mod moves;
+mod secrets;
 mod waits;
 
 use std::fs;
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(400);
 pub struct Machine {
     folder: tempfile::TempDir,
     session: Value,
+    top: Vec<(String, Value)>,
     port: SocketAddr,
     wrapper: Vec<String>,
     arguments: Vec<String>,
@@ -61,6 +63,7 @@ impl Machine {
         Self {
             folder,
             session: json!({ "path": words[0], "args": words, "openstdin": true }),
+            top: Vec::new(),
             port,
             wrapper: Vec::new(),
             arguments: Vec::new(),
@@ -71,6 +74,12 @@ impl Machine {
     /// Another field of its session.
     pub fn with(mut self, field: &str, value: Value) -> Self {
         self.session[field] = value;
+        self
+    }
+
+    /// Another field of its document.
+    pub fn with_top(mut self, field: &str, value: Value) -> Self {
+        self.top.push((field.to_owned(), value));
         self
     }
 
@@ -98,7 +107,10 @@ impl Machine {
 
     /// Switches it on.
     pub fn boot(&mut self) {
-        let document = json!({ "id": ID, "name": NAME, "sessions": { ID: self.session } });
+        let mut document = json!({ "id": ID, "name": NAME, "sessions": { ID: self.session } });
+        for (field, value) in &self.top {
+            document[field] = value.clone();
+        }
         fs::write(self.path("config.json"), document.to_string()).expect("a document");
         let script = repository("iso-build/virtio.sh");
         let mut words = self.wrapper.iter();
