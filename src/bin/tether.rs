@@ -18,12 +18,7 @@ As any other process:
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
-        match std::env::args_os().next() {
-            Some(role) if role.as_encoded_bytes() == guest::CONTAINER_INIT.to_bytes() => {
-                guest::container_init()
-            }
-            _ => guest::pid_1(),
-        }
+        guest::pid_1();
     }
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)

@@ -62,7 +62,7 @@ const DEFAULT: u64 = bit("CHOWN")
     | bit("KILL")
     | bit("AUDIT_WRITE");
 
-/// The bit of a name in upper case; a wrong one does not compile.
+/// The bit of a name in upper case; none for a wrong one.
 const fn bit(name: &str) -> u64 {
     let mut number = 0;
     while number < NAMES.len() {
@@ -71,7 +71,7 @@ const fn bit(name: &str) -> u64 {
         }
         number += 1;
     }
-    panic!("no such capability")
+    0
 }
 
 const fn same(one: &[u8], other: &[u8]) -> bool {

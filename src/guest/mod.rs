@@ -42,7 +42,17 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use self::boot::run as pid_1;
 pub use self::source::resolved;
-pub use self::stand_in::run as container_init;
-pub use crate::sys::namespaces::ROLE as CONTAINER_INIT;
+
+/// Process 1 of the machine; of the container's namespaces, when it was executed in that role.
+pub fn pid_1() -> ! {
+    let role = std::env::args_os().next();
+    let is_role = |role: std::ffi::OsString| {
+        role.as_encoded_bytes() == crate::sys::namespaces::ROLE.to_bytes()
+    };
+    if role.is_some_and(is_role) {
+        stand_in::run()
+    } else {
+        boot::run()
+    }
+}
