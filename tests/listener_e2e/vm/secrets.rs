@@ -26,7 +26,7 @@ fn the_container_does_not_find_the_link_key() {
 
     // Everything that it can read, wherever it is.
     let script = "find / -xdev -type f -size -2000k -exec grep -l MDEyMzQ1Njc4 {} + ; \
-        find /proc /sys /dev -name raw -o -name '*fw_cfg*' ; \
+        find /proc /sys /dev -path '*by_name*' ; \
         for d in /proc/[0-9]*; do cat $d/environ $d/cmdline; done | grep -c MDEyMzQ1Njc4 ; \
         ls /sys/firmware; echo looked";
     let mut machine =
