@@ -10,6 +10,7 @@ use super::machine::Machine;
 use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
+use super::volumes::{self, VolumeError};
 use super::{console, container, early_mounts, last_words, modules, stop, tree};
 use crate::config::guestinfo;
 use crate::config::isolation::Isolation;
@@ -44,6 +45,9 @@ enum BootError {
     /// Its disk cannot be mounted.
     #[error("root disk: {0}")]
     Mount(#[from] MountError),
+    /// A volume is not there.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// Its tree cannot be entered.
     #[error("the container's tree at {ROOT}: {0}")]
     Tree(std::io::Error),
@@ -112,6 +116,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     let root = steps
         .take("tree", || furnished_tree(isolation))
         .map_err(BootError::Tree)?;
+    steps.take("volumes", || volumes::mount_all(machine, &root, &vm))?;
     let hostname = steps.take("host name", || set_hostname(&vm));
     let namespaces = if isolation.privileged {
         None

@@ -127,13 +127,17 @@ fn wait_for_the_listener(machine: &mut Machine) -> String {
 fn unmount(machine: &mut Machine) {
     machine.leave();
     let mounted = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points: Vec<&str> = below_root(&mounted);
+    let points = below_root(&mounted);
     if points.is_empty() {
         return;
     }
     let done = machine.help(UNMOUNT_LIMIT, || {
         rustix::fs::sync();
-        for point in points.iter().rev().filter(|point| **point != ROOT) {
+        for (point, is_disk) in points.iter().rev().filter(|(point, _)| *point != ROOT) {
+            if *is_disk {
+                // As below, for volumes.
+                let _ = rustix::mount::mount_remount(*point, rustix::mount::MountFlags::RDONLY, "");
+            }
             // What is busy is the kernel's own and needs no writing out.
             let _ = rustix::mount::unmount(*point, rustix::mount::UnmountFlags::DETACH);
         }
@@ -148,11 +152,15 @@ fn unmount(machine: &mut Machine) {
     }
 }
 
-/// Mount points at and below the container's root, outermost first (`mountinfo`'s fifth field).
-fn below_root(mountinfo: &str) -> Vec<&str> {
-    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+/// Mount points at and below the container's root, outermost first (`mountinfo`'s fifth field), and whether a
+/// disk is there (its source, behind the type, is a device).
+fn below_root(mountinfo: &str) -> Vec<(&str, bool)> {
+    let points = mountinfo.lines().filter_map(|line| {
+        let source = line.split_once(" - ")?.1.split(' ').nth(1)?;
+        Some((line.split(' ').nth(4)?, source.starts_with("/dev/")))
+    });
     points
-        .filter(|point| {
+        .filter(|(point, _)| {
             let rest = point.strip_prefix(ROOT);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
@@ -197,7 +205,11 @@ mod tests {
             33 1 0:27 / /newroot2 rw - tmpfs tmpfs rw\n";
         assert_eq!(
             below_root(mountinfo),
-            ["/newroot", "/newroot/dev", "/newroot/dev/pts"]
+            [
+                ("/newroot", true),
+                ("/newroot/dev", false),
+                ("/newroot/dev/pts", false)
+            ]
         );
         assert!(below_root("").is_empty());
     }

@@ -1,11 +1,16 @@
 //! What a configuration asks for and this version does not do. Said aloud at the boot: a volume that
 //! is not there, or a firewall that is not up, must not be a surprise.
 
+use super::volumes;
 use crate::config::model::ContainerVm;
 
 /// One sentence for each.
 pub fn gaps(vm: &ContainerVm) -> Vec<String> {
-    let volumes = vm.mounts.iter().map(|(name, mount)| {
+    let missing = vm
+        .mounts
+        .iter()
+        .filter(|(name, mount)| volumes::volume(name, mount).is_none());
+    let volumes = missing.map(|(name, mount)| {
         format!(
             "volume {name:?} is not mounted at {}: what is written there stays on the root disk",
             mount.dest
@@ -52,6 +57,7 @@ mod tests {
         vm.mounts.insert(
             "data".into(),
             Mount {
+                source: "nfs://host/share".into(),
                 dest: "/srv".into(),
                 ..Mount::default()
             },

@@ -15,3 +15,4 @@ pub mod mounts;
 pub mod process;
 pub mod stop;
 pub mod user;
+pub mod volumes;

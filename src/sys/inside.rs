@@ -104,18 +104,6 @@ impl Inside {
         )?)
     }
 
-    /// Shows what `source` is at `path`.
-    ///
-    /// # Errors
-    /// As `mount(2)`.
-    pub fn bind(&self, source: BorrowedFd<'_>, path: &str) -> io::Result<()> {
-        let target = self.get(path, OFlags::PATH)?;
-        Ok(rustix::mount::mount_bind(
-            by_descriptor(source),
-            by_descriptor(target.as_fd()),
-        )?)
-    }
-
     fn parent(&self, path: &str) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { "/" } else { path };
         self.get(path, OFlags::PATH | OFlags::DIRECTORY)

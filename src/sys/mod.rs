@@ -19,4 +19,5 @@ pub mod signals;
 pub mod spawn;
 #[cfg(feature = "appliance")]
 pub mod trace;
+pub mod tree_copy;
 pub mod uevent;

@@ -11,7 +11,7 @@ use crate::appliance::Appliance;
 use crate::guest::{Container, Guest, ID, ONE, generated};
 
 /// A process like `cat`: what it reads it prints, and it ends with its input.
-fn cat(guest: &mut Guest) {
+pub fn cat(guest: &mut Guest) {
     let mut echoed = 0;
     guest.until("end of stdin", |guest| {
         let taken = guest

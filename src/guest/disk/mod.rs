@@ -58,7 +58,7 @@ pub enum DiskError {
     )]
     NotFound {
         /// The label.
-        label: &'static str,
+        label: String,
         /// How long it was waited for.
         limit: Duration,
         /// What there was instead.
@@ -68,7 +68,7 @@ pub enum DiskError {
     #[error("stopped while waiting for the disk labelled {label:?}: {reason}")]
     Stopped {
         /// The label.
-        label: &'static str,
+        label: String,
         /// Who.
         reason: String,
     },
@@ -78,11 +78,7 @@ pub enum DiskError {
 ///
 /// # Errors
 /// It does not come within `limit`, or the machine is to stop.
-pub fn find(
-    machine: &mut Machine,
-    label: &'static str,
-    limit: Duration,
-) -> Result<Disk, DiskError> {
+pub fn find(machine: &mut Machine, label: &str, limit: Duration) -> Result<Disk, DiskError> {
     // Before the first look: what comes after it is announced.
     let uevents = subscribe(machine);
     let found = wait(machine, uevents.as_ref(), label, limit);
@@ -109,7 +105,7 @@ fn subscribe(machine: &Machine) -> Option<Uevents> {
 fn wait(
     machine: &mut Machine,
     uevents: Option<&Uevents>,
-    label: &'static str,
+    label: &str,
     limit: Duration,
 ) -> Result<Disk, DiskError> {
     let deadline = now().saturating_add(limit);
@@ -120,12 +116,16 @@ fn wait(
         }
         if let Some(stopping) = &machine.stopping {
             return Err(DiskError::Stopped {
-                label,
+                label: label.to_owned(),
                 reason: stopping.reason.clone(),
             });
         }
         if now() >= deadline {
-            return Err(DiskError::NotFound { label, limit, seen });
+            return Err(DiskError::NotFound {
+                label: label.to_owned(),
+                limit,
+                seen,
+            });
         }
         let until = match uevents {
             Some(_) => deadline,
@@ -298,7 +298,7 @@ mod tests {
             holding("sdd", Err("no medium".into())),
         ];
         let error = DiskError::NotFound {
-            label: ROOT_LABEL,
+            label: ROOT_LABEL.into(),
             limit: LIMIT,
             seen,
         };
@@ -309,7 +309,7 @@ mod tests {
              sdc (64 MiB, ext4, no label); sdd (64 MiB, cannot be read: no medium)"
         );
         let error = DiskError::NotFound {
-            label: ROOT_LABEL,
+            label: ROOT_LABEL.into(),
             limit: LIMIT,
             seen: Vec::new(),
         };

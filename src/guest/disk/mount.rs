@@ -11,7 +11,7 @@ use crate::guest::machine::Machine;
 /// Where the container's tree stands in ours.
 pub const ROOT: &str = "/newroot";
 /// How long a mount may take: a journal is replayed on the way.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(in crate::guest) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The disk is there and cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub fn mount_root(machine: &mut Machine, disk: &Disk, devices: bool) -> Result<(
 }
 
 /// What whoever reads the error can do.
-fn advice(cause: &HelperError) -> &'static str {
+pub(in crate::guest) fn advice(cause: &HelperError) -> &'static str {
     match cause {
         HelperError::Refused(libc::EUCLEAN | libc::EINVAL | libc::EIO) => {
             "the file system is damaged: check it from another machine (e2fsck -f, xfs_repair), or \

@@ -4,6 +4,7 @@ mod copies;
 mod input;
 mod moves;
 mod secrets;
+mod volumes;
 mod waits;
 
 use std::fs;

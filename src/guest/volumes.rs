@@ -1,0 +1,124 @@
+//! The container's volumes, mounted in its tree before its first process.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use super::disk::mount::{LIMIT as MOUNT_LIMIT, advice};
+use super::disk::{self, Disk, DiskError};
+use super::helper::HelperError;
+use super::machine::Machine;
+use crate::config::model::ContainerVm;
+use crate::plan::volumes::{Source, Volume, volumes};
+use crate::sys::inside::Inside;
+use crate::sys::tree_copy;
+
+/// How long filling an empty volume may take.
+const COPY_LIMIT: Duration = Duration::from_secs(600);
+
+/// Why a volume is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("volume {name:?} for {dest}: {cause}")]
+pub struct VolumeError {
+    name: String,
+    dest: String,
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+    #[error("cannot make the folder: {0}")]
+    Folder(io::Error),
+    #[error("cannot mount {what}: {error}; {}", advice(error))]
+    Mount { what: String, error: HelperError },
+    #[error("cannot copy the image's files into it: {0}")]
+    Copy(HelperError),
+}
+
+/// Mounts all of them, and fills those that are new.
+///
+/// # Errors
+/// One of them is missing, damaged or cannot be filled: the container must not run without it.
+pub fn mount_all(
+    machine: &mut Machine,
+    root: &Inside,
+    vm: &ContainerVm,
+) -> Result<(), VolumeError> {
+    for volume in volumes(vm) {
+        mount(machine, root, &volume, vm.isolation.privileged).map_err(|cause| VolumeError {
+            name: volume.name.to_owned(),
+            dest: volume.dest.to_owned(),
+            cause,
+        })?;
+        log::info!("volume {:?} is at {}", volume.name, volume.dest);
+    }
+    Ok(())
+}
+
+fn mount(
+    machine: &mut Machine,
+    root: &Inside,
+    volume: &Volume<'_>,
+    devices: bool,
+) -> Result<(), Cause> {
+    let mut flags = flags(&volume.flags);
+    if !devices {
+        flags |= MountFlags::NODEV;
+    }
+    let disk = match &volume.source {
+        Source::Label(label) => Some(disk::find(machine, label, disk::LIMIT)?),
+        Source::Memory => None,
+    };
+    let folder = root
+        .make_directory(volume.dest, 0o755)
+        .map_err(Cause::Folder)?;
+    let listing = OFlags::RDONLY | OFlags::DIRECTORY;
+    // What the image has there is still seen by this when the volume is over it.
+    let below = root.get(volume.dest, listing).map_err(Cause::Folder)?;
+    let (path, kind) = disk.as_ref().map_or(("tmpfs", "tmpfs"), of_disk);
+    let mounted = machine.help(MOUNT_LIMIT, || {
+        folder
+            .mount(path, kind, flags, &volume.options)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
+    });
+    mounted.map_err(|error| Cause::Mount {
+        what: format!("{path} ({kind})"),
+        error,
+    })?;
+    if volume.copy {
+        let there = root.get(volume.dest, listing).map_err(Cause::Folder)?;
+        let copied = machine.help(COPY_LIMIT, || {
+            tree_copy::into_empty(below.as_fd(), there.as_fd())
+        });
+        copied.map_err(Cause::Copy)?;
+    }
+    Ok(())
+}
+
+fn of_disk(disk: &Disk) -> (&str, &str) {
+    (&disk.path, disk.kind)
+}
+
+fn flags(words: &[&str]) -> MountFlags {
+    words.iter().fold(MountFlags::empty(), |flags, word| {
+        flags
+            | match *word {
+                "ro" => MountFlags::RDONLY,
+                "nosuid" => MountFlags::NOSUID,
+                "noexec" => MountFlags::NOEXEC,
+                "noatime" => MountFlags::NOATIME,
+                "nodiratime" => MountFlags::NODIRATIME,
+                "strictatime" => MountFlags::STRICTATIME,
+                "lazytime" => MountFlags::LAZYTIME,
+                "sync" => MountFlags::SYNCHRONOUS,
+                "dirsync" => MountFlags::DIRSYNC,
+                _ => MountFlags::empty(),
+            }
+    })
+}
