@@ -132,6 +132,8 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
             hostname,
         })
     });
+    // What takes no part in the start comes after it.
+    machine.watch_button();
     tell_steps(machine, steps, vm.debug);
     Ok(())
 }

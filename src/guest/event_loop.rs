@@ -20,6 +20,8 @@ pub enum Token {
     Carrier,
     /// The kernel's announcements of devices.
     Uevents,
+    /// The power button.
+    PowerButton,
     /// A session's start is decided.
     Start(Channel),
     /// A session's stream can be read or written.
@@ -154,6 +156,7 @@ impl Token {
             Self::Signals => (1, 0, 0),
             Self::Carrier => (2, 0, 0),
             Self::Uevents => (3, 0, 0),
+            Self::PowerButton => (6, 0, 0),
             Self::Start(channel) => (4, channel.0, 0),
             Self::Stream(channel, stream) => (5, channel.0, stream.number()),
         };
@@ -169,6 +172,7 @@ impl Token {
             2 => Self::Carrier,
             3 => Self::Uevents,
             4 => Self::Start(channel),
+            6 => Self::PowerButton,
             5 => Self::Stream(channel, Stream::from_number(stream)?),
             _ => return None,
         })
@@ -186,6 +190,7 @@ mod tests {
             Token::Signals,
             Token::Carrier,
             Token::Uevents,
+            Token::PowerButton,
             Token::Start(channel),
         ];
         let streams = Stream::ALL.map(|stream| Token::Stream(channel, stream));

@@ -13,6 +13,7 @@ use super::session::{Desk, Patience, Place, Role, Session};
 use crate::config::model::{ContainerVm, LinkConfig, WhenFull};
 use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
 use crate::plan::stop;
+use crate::sys::power_button::PowerButton;
 use crate::sys::reap;
 use crate::sys::signals::Signals;
 
@@ -31,6 +32,7 @@ pub struct Machine {
     pub host: Host,
     pub(super) link: Link,
     carrier: Option<Carrier>,
+    button: Option<PowerButton>,
     sessions: Vec<Session>,
     /// Channel of the session that came last.
     pub(super) last_channel: Channel,
@@ -83,6 +85,7 @@ impl Machine {
             host,
             link: Link::guest(Identity::default(), 0, Options::default()),
             carrier: None,
+            button: None,
             sessions: Vec::new(),
             last_channel: Channel::LINK,
             timing: LinkConfig::default(),
@@ -241,6 +244,25 @@ impl Machine {
         &self.timing
     }
 
+    /// Heeds the power button from now on, where there is one.
+    pub fn watch_button(&mut self) {
+        let opened = PowerButton::open().and_then(|button| {
+            self.events
+                .watch(&button, Token::PowerButton, Interest::Readable)?;
+            Ok(button)
+        });
+        match opened {
+            Ok(button) => self.button = Some(button),
+            Err(error) => log::info!("no power button: {error}"),
+        }
+    }
+
+    fn take_button(&mut self) {
+        if self.button.as_ref().is_some_and(PowerButton::pressed) {
+            self.stop("the power button", stop::DEFAULT_GRACE);
+        }
+    }
+
     /// True once after each time that the kernel has announced a device.
     pub fn take_uevents(&mut self) -> bool {
         std::mem::take(&mut self.uevents)
@@ -306,6 +328,7 @@ impl Machine {
                     }
                 }
                 Token::Uevents => self.uevents = true,
+                Token::PowerButton => self.take_button(),
                 Token::Start(channel) => self.session(now, channel, Session::outcome),
                 Token::Stream(channel, stream) => {
                     self.session(now, channel, |session, desk| session.stream(stream, desk));

@@ -10,6 +10,7 @@ pub mod inside;
 pub mod namespaces;
 pub mod port;
 pub mod power;
+pub mod power_button;
 pub mod pty;
 pub mod random;
 pub mod reap;

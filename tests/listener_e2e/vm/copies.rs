@@ -2,46 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
-
-use serde_json::Value;
 
 use super::Machine;
+use super::monitor::Monitor;
 use crate::appliance::Appliance;
 use crate::guest::ID;
-
-/// QEMU's monitor.
-struct Monitor(BufReader<UnixStream>);
-
-impl Monitor {
-    fn of(machine: &Machine) -> Self {
-        let path = machine.path("qmp");
-        machine.until("monitor", || path.exists());
-        let mut monitor = Self(BufReader::new(UnixStream::connect(path).expect("connect")));
-        monitor.line();
-        monitor.does("qmp_capabilities", "{}");
-        monitor
-    }
-
-    fn line(&mut self) -> Value {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("a line");
-        serde_json::from_str(&line).expect("JSON")
-    }
-
-    fn does(&mut self, command: &str, arguments: &str) -> Value {
-        let line = format!("{{\"execute\":\"{command}\",\"arguments\":{arguments}}}\n");
-        self.0.get_mut().write_all(line.as_bytes()).expect("sent");
-        loop {
-            let mut line = self.line();
-            assert!(line.get("error").is_none(), "{command}: {line}");
-            if let Some(value) = line.get_mut("return") {
-                return value.take();
-            }
-        }
-    }
-}
 
 #[test]
 fn a_clone_of_a_running_machine_shares_neither_its_boot_nor_its_random_numbers() {

@@ -2,7 +2,9 @@
 
 mod copies;
 mod input;
+mod monitor;
 mod moves;
+mod power;
 mod secrets;
 mod volumes;
 mod waits;
