@@ -156,8 +156,6 @@ fn network(lines: &Lines, id: &str) -> Result<Options, LineError> {
     if scheme.eq_ignore_ascii_case("telnet") {
         socket = socket.with("telnet", "on");
     }
-    // Keystrokes must not wait for each other's acknowledgement.
-    socket = socket.with("nodelay", "on");
     Ok(match server {
         true => socket.with("server", "on").with("wait", "off"),
         // A listener that is not there yet, or not any more, must not stop the machine.

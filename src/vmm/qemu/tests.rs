@@ -58,7 +58,7 @@ fn the_blogs_machine_is_planned_line_by_line() {
     assert_eq!(
         options(&plan, "-chardev"),
         [
-            "socket,host=127.0.0.1,port=8080,nodelay=on,server=off,reconnect=1,id=serial0",
+            "socket,host=127.0.0.1,port=8080,server=off,reconnect=1,id=serial0",
             "file,path=/vm/console.log,append=off,id=serial1",
         ]
     );
@@ -268,8 +268,8 @@ fn serial_ports_reach_every_kind_of_other_end() {
     assert_eq!(
         options(&plan, "-chardev"),
         [
-            "socket,host=::1,port=99,telnet=on,nodelay=on,server=off,reconnect=1,id=serial0",
-            "socket,host=,port=4000,ipv4=on,nodelay=on,server=on,wait=off,id=serial1",
+            "socket,host=::1,port=99,telnet=on,server=off,reconnect=1,id=serial0",
+            "socket,host=,port=4000,ipv4=on,server=on,wait=off,id=serial1",
             "socket,path=/tmp/x,server=off,reconnect=1,id=serial2",
             "file,path=/vm/out,append=on,id=serial3",
         ]
