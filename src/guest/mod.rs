@@ -38,6 +38,7 @@ mod stand_in;
 mod steps;
 mod stop;
 mod tree;
+mod tree_copy;
 mod volumes;
 
 #[cfg(test)]

@@ -19,13 +19,13 @@ const GRACE: Duration = Duration::from_secs(2);
 pub fn run() -> ! {
     if signals::block_all().is_err() {
         // It cannot fail; an init that signals kill would be worse than none.
-        signals::exit(1);
+        std::process::exit(1);
     }
     let mut until: Option<Duration> = None;
     loop {
         let childless = reap_all();
         if until.is_some_and(|until| childless || until <= now()) {
-            signals::exit(0);
+            std::process::exit(0);
         }
         let wait = until.map(|until| until.saturating_sub(now()));
         match signals::receive(wait) {

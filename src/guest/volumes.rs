@@ -12,10 +12,10 @@ use super::disk::mount::{LIMIT as MOUNT_LIMIT, advice};
 use super::disk::{self, Disk, DiskError};
 use super::helper::HelperError;
 use super::machine::Machine;
+use super::tree_copy;
 use crate::config::model::ContainerVm;
 use crate::plan::volumes::{Source, Volume, volumes};
 use crate::sys::inside::Inside;
-use crate::sys::tree_copy;
 
 /// How long filling an empty volume may take.
 const COPY_LIMIT: Duration = Duration::from_secs(600);

@@ -8,6 +8,7 @@ pub mod file;
 pub mod fork;
 pub mod inside;
 pub mod namespaces;
+mod netlink;
 pub mod port;
 pub mod power;
 pub mod power_button;
@@ -20,5 +21,4 @@ pub mod signals;
 pub mod spawn;
 #[cfg(feature = "appliance")]
 pub mod trace;
-pub mod tree_copy;
 pub mod uevent;

@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::netlink::{GENERIC, SocketAddrNetlink};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
-};
+use rustix::net::netlink::GENERIC;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::netlink;
 
 /// The family that tells of all others, and its question for one by its name.
 const CONTROL: u16 = 16;
@@ -41,7 +41,7 @@ impl PowerButton {
     /// # Errors
     /// The kernel has no ACPI, or does not tell of it.
     pub fn open() -> io::Result<Self> {
-        let control = socket(0)?;
+        let control = netlink::socket(GENERIC, 0)?;
         send(&control, &question(), SendFlags::empty())?;
         let mut buffer = [0; 4096];
         // The kernel answers within the call that asks.
@@ -50,7 +50,7 @@ impl PowerButton {
             .filter(|group| (1..=u32::BITS).contains(group))
             .ok_or(Errno::NOENT)?;
         Ok(Self {
-            fd: socket(1 << (group - 1))?,
+            fd: netlink::socket(GENERIC, 1 << (group - 1))?,
         })
     }
 
@@ -75,18 +75,6 @@ impl AsFd for PowerButton {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn socket(groups: u32) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let fd = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        flags,
-        Some(GENERIC),
-    )?;
-    bind(&fd, &SocketAddrNetlink::new(0, groups))?;
-    Ok(fd)
 }
 
 fn question() -> Vec<u8> {

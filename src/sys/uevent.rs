@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::netlink::KOBJECT_UEVENT;
+use rustix::net::{RecvFlags, recv};
+
+use super::netlink;
 
 /// Multicast group of the kernel's own events (2 is udev's).
 const KERNEL_GROUP: u32 = 1;
@@ -21,15 +23,9 @@ impl Uevents {
     /// # Errors
     /// The kernel has no netlink.
     pub fn open() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::DGRAM,
-            flags,
-            Some(KOBJECT_UEVENT),
-        )?;
-        bind(&fd, &SocketAddrNetlink::new(0, KERNEL_GROUP))?;
-        Ok(Self { fd })
+        Ok(Self {
+            fd: netlink::socket(KOBJECT_UEVENT, KERNEL_GROUP)?,
+        })
     }
 
     /// Copies the next event into `buffer`: NUL-separated texts, `ACTION=add`, `SUBSYSTEM=block` ….
