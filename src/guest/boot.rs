@@ -121,7 +121,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     let namespaces = if isolation.privileged {
         None
     } else {
-        let made = steps.take("isolation", || container::make(isolation));
+        let made = steps.take("isolation", || container::make(machine, isolation));
         Some(made.map_err(BootError::Isolation)?)
     };
     steps.take("sessions", || {

@@ -4,20 +4,25 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, unmount};
 
 use super::disk::mount::ROOT;
+use super::event_loop::{Interest, Token, now};
+use super::machine::Machine;
 use super::stand_in::DISMISS;
 use super::tree::kernel_flags;
 use crate::config::isolation::Isolation;
 use crate::plan::isolation::{MASKED, OF_NAMESPACES, READ_ONLY};
 use crate::plan::mounts::Flags;
-use crate::sys::namespaces::{self, Namespaces, NamespacesError};
+use crate::sys::namespaces::{self, Namespaces, NamespacesError, Pending};
 use crate::sys::signals;
 
+/// How long making them may take.
+const LIMIT: Duration = Duration::from_secs(10);
 /// Where process 1 has the cgroups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// The container's cgroup.
@@ -29,11 +34,30 @@ const OURS: [&str; 3] = ["/dev", "/sys", "/proc"];
 /// What the initramfs started with: nobody needs it a second time.
 const INIT: &str = "/init";
 
-/// Makes the namespaces of a container whose tree is at [`ROOT`].
+/// Makes the namespaces of a container whose tree is at [`ROOT`], while everything else goes on.
 ///
 /// # Errors
 /// The kernel has none, or something in them cannot be set up.
-pub fn make(isolation: &Isolation) -> Result<Namespaces, NamespacesError> {
+pub fn make(machine: &mut Machine, isolation: &Isolation) -> Result<Namespaces, NamespacesError> {
+    let pending = begin(isolation)?;
+    let limit = now().saturating_add(LIMIT);
+    let watched = machine
+        .events
+        .watch(&pending, Token::Namespaces, Interest::Readable);
+    watched.map_err(|cause| NamespacesError::Call {
+        action: "watch their first process",
+        cause,
+    })?;
+    while !pending.is_made()? {
+        if now() >= limit {
+            return Err(NamespacesError::Limit(LIMIT));
+        }
+        machine.turn(Some(limit));
+    }
+    Ok(pending.namespaces())
+}
+
+fn begin(isolation: &Isolation) -> Result<Pending, NamespacesError> {
     if let Err(error) = namespaces::bound_capabilities(isolation.capabilities()) {
         return Err(NamespacesError::Call {
             action: "bound the container's capabilities",
@@ -51,7 +75,7 @@ pub fn make(isolation: &Isolation) -> Result<Namespaces, NamespacesError> {
     let cgroup = cgroup.ok();
     let read_only = isolation.read_only;
     let in_cgroup = cgroup.is_some();
-    Namespaces::make(cgroup, || {
+    Namespaces::begin(cgroup, || {
         furnish(read_only, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
     })
 }

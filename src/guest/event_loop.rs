@@ -22,6 +22,8 @@ pub enum Token {
     Uevents,
     /// The power button.
     PowerButton,
+    /// It is known whether the container's namespaces are made.
+    Namespaces,
     /// A session's start is decided.
     Start(Channel),
     /// A session's stream can be read or written.
@@ -157,6 +159,7 @@ impl Token {
             Self::Carrier => (2, 0, 0),
             Self::Uevents => (3, 0, 0),
             Self::PowerButton => (6, 0, 0),
+            Self::Namespaces => (7, 0, 0),
             Self::Start(channel) => (4, channel.0, 0),
             Self::Stream(channel, stream) => (5, channel.0, stream.number()),
         };
@@ -173,6 +176,7 @@ impl Token {
             3 => Self::Uevents,
             4 => Self::Start(channel),
             6 => Self::PowerButton,
+            7 => Self::Namespaces,
             5 => Self::Stream(channel, Stream::from_number(stream)?),
             _ => return None,
         })
@@ -191,6 +195,7 @@ mod tests {
             Token::Carrier,
             Token::Uevents,
             Token::PowerButton,
+            Token::Namespaces,
             Token::Start(channel),
         ];
         let streams = Stream::ALL.map(|stream| Token::Stream(channel, stream));

@@ -321,7 +321,8 @@ impl Machine {
         }
         for ready in &ready {
             match ready.token {
-                Token::Signals => {}
+                // Looked at above, and by whoever has them made.
+                Token::Signals | Token::Namespaces => {}
                 Token::Carrier => {
                     if let Some(carrier) = &mut self.carrier {
                         carrier.changed(*ready, &mut self.link);

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`boot`](self) | the boot order, to be read top to bottom |
 //! | `early_mounts`, `console`, `modules`, `source`, `carrier`, `disk`, `tree` | its steps |
+//! | `volumes`, `tree_copy` | the container's volumes, filled from its image where they are new |
+//! | `container`, `stand_in` | its namespaces, and the process 1 in them |
 //! | `machine` | one turn after another: whatever is ready is handled, everybody gets on |
 //! | `reaper` | every child that ends, and the signals to PID 1 |
 //! | `orders` | what the listener and the operator ask for |

@@ -1,7 +1,8 @@
-//! A child process that runs our own code: for calls that may block without end (a mount on a dead
-//! disk, a sync), so that the one thread of PID 1 never waits in them.
+//! Child processes: one that runs our own code, for calls that may block without end (a mount on a dead
+//! disk, a sync), so that the one thread of PID 1 never waits in them; and one with a descriptor.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 
 /// Runs `work` in a child process and returns the child's ID. Its result, cut to 8 bits, is the
@@ -11,11 +12,54 @@ use std::os::unix::fs::MetadataExt as _;
 /// This process has more than one thread (a lock that another one holds would never open in the
 /// child), or no process can be made.
 pub fn run(work: impl FnOnce() -> u8) -> io::Result<i32> {
-    // A folder has two links, and one for each folder in it: a thread's.
-    if std::fs::metadata("/proc/self/task")?.nlink() != 3 {
-        return Err(io::Error::other("only a process with one thread may fork"));
-    }
+    only_one_thread()?;
     fork(work)
+}
+
+/// An error in a process with more than one.
+pub(super) fn only_one_thread() -> io::Result<()> {
+    // A folder has two links, and one for each folder in it: a thread's.
+    if std::fs::metadata("/proc/self/task")?.nlink() == 3 {
+        Ok(())
+    } else {
+        Err(io::Error::other("only a process with one thread may fork"))
+    }
+}
+
+/// Forks. The child, in the new namespaces that `flags` (`CLONE_NEW…`) ask for, calls `child` with `its`; the
+/// parent gets its ID and its pidfd.
+///
+/// # Safety
+/// Where this process has a second thread, `child` makes only system calls: locks that the other one
+/// holds (the allocator's) never open in it.
+pub(super) unsafe fn with_pidfd<T>(
+    flags: libc::c_int,
+    child: fn(T) -> !,
+    its: T,
+) -> io::Result<(i32, OwnedFd)> {
+    let mut pidfd: RawFd = -1;
+    let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM the child has its own copy of everything; our caller answers for what it
+    // does with it. `pidfd` is alive until the call has returned.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(flags),
+            std::ptr::null::<u8>(),
+            &raw mut pidfd,
+            std::ptr::null::<u8>(),
+            std::ptr::null::<u8>(),
+        )
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => child(its),
+        pid => {
+            // SAFETY: CLONE_PIDFD has made this descriptor for us alone.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok((i32::try_from(pid).map_err(io::Error::other)?, pidfd))
+        }
+    }
 }
 
 fn fork(work: impl FnOnce() -> u8) -> io::Result<i32> {

@@ -6,18 +6,19 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::time::Timespec;
+use rustix::pipe::PipeFlags;
+
+use super::fork;
 
 /// What the first process calls itself: `argv[0]`, which nobody else can choose.
 pub const ROLE: &CStr = c"container-init";
-/// How long making them may take.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Bytes that its first process says of a failure, at most.
+const REPORT: usize = 4096;
 /// Namespaces that others join besides the PID namespace.
 const JOINED: libc::c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
@@ -27,9 +28,8 @@ const JOINED: libc::c_int =
 pub struct Namespaces {
     /// Their first process.
     init: OwnedFd,
-    /// Our own PID namespace, and theirs.
+    /// Our own PID namespace.
     own: OwnedFd,
-    theirs: OwnedFd,
     /// `cgroup.procs` of their cgroup, where there is one.
     cgroup: Option<OwnedFd>,
 }
@@ -49,8 +49,8 @@ pub enum NamespacesError {
     #[error("{0}")]
     Inside(String),
     /// It does not say anything.
-    #[error("not made within {} s", LIMIT.as_secs())]
-    Limit,
+    #[error("not made within {} s", .0.as_secs())]
+    Limit(Duration),
 }
 
 fn call(action: &'static str) -> impl FnOnce(Errno) -> NamespacesError {
@@ -60,64 +60,75 @@ fn call(action: &'static str) -> impl FnOnce(Errno) -> NamespacesError {
     }
 }
 
+/// Namespaces whose first process is not ready yet. Readable when it is known what has come of it.
+#[derive(Debug)]
+pub struct Pending {
+    namespaces: Namespaces,
+    said: OwnedFd,
+}
+
+impl Pending {
+    /// They are made; `false`: it is not known yet.
+    ///
+    /// # Errors
+    /// The first process has failed.
+    pub fn is_made(&self) -> Result<bool, NamespacesError> {
+        let mut text = [0; REPORT];
+        match rustix::io::read(&self.said, &mut text) {
+            // Executing the program has closed the pipe.
+            Ok(0) => Ok(true),
+            Ok(length) => {
+                let text = text.get(..length).unwrap_or_default();
+                Err(NamespacesError::Inside(
+                    String::from_utf8_lossy(text).into_owned(),
+                ))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(error) => Err(call("read what their first process says")(error)),
+        }
+    }
+
+    /// What was made.
+    pub fn namespaces(self) -> Namespaces {
+        self.namespaces
+    }
+}
+
+impl AsFd for Pending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.said.as_fd()
+    }
+}
+
 impl Namespaces {
-    /// Makes them: PID, mount, IPC and UTS, and what `furnish` adds. It runs in the first process, which
-    /// then executes this program again as [`ROLE`]. `cgroup` is the `cgroup.procs` that others write
+    /// Begins to make them: PID, mount, IPC and UTS, and what `furnish` adds. It runs in the first process,
+    /// which then executes this program again as [`ROLE`]. `cgroup` is the `cgroup.procs` that others write
     /// themselves into.
     ///
     /// # Errors
-    /// The kernel has no such namespaces, or `furnish` fails.
-    pub fn make(
+    /// The kernel has no such namespaces, or this process has a second thread.
+    pub fn begin(
         cgroup: Option<OwnedFd>,
         furnish: impl FnOnce() -> Result<(), String>,
-    ) -> Result<Self, NamespacesError> {
+    ) -> Result<Pending, NamespacesError> {
+        let failed = |action| move |cause| NamespacesError::Call { action, cause };
         let open =
             |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
         let own =
             open("/proc/self/ns/pid", OFlags::RDONLY).map_err(call("open /proc/self/ns/pid"))?;
         let program = open("/proc/self/exe", OFlags::PATH).map_err(call("open /proc/self/exe"))?;
-        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-        let (said, report) = pipe.map_err(call("make a pipe"))?;
-        let mut pidfd: RawFd = -1;
-        let flags = libc::CLONE_PIDFD
-            | libc::SIGCHLD
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS;
-        // SAFETY: without CLONE_VM this is a fork: the child has its own copy of everything, and as
-        // process 1 has one thread, no lock is held in it. `pidfd` is alive until the call has returned.
-        let pid = unsafe {
-            libc::syscall(
-                libc::SYS_clone,
-                libc::c_long::from(flags),
-                std::ptr::null::<u8>(),
-                &raw mut pidfd,
-                std::ptr::null::<u8>(),
-                std::ptr::null::<u8>(),
-            )
-        };
-        match pid {
-            -1 => Err(NamespacesError::Call {
-                action: "make namespaces",
-                cause: io::Error::last_os_error(),
-            }),
-            0 => become_init(&program, &report, furnish),
-            pid => {
-                // SAFETY: CLONE_PIDFD has made this descriptor for us alone.
-                let init = unsafe { OwnedFd::from_raw_fd(pidfd) };
-                drop(report);
-                answer(said)?;
-                let path = format!("/proc/{pid}/ns/pid");
-                Ok(Self {
-                    init,
-                    own,
-                    theirs: open(&path, OFlags::RDONLY)
-                        .map_err(call("open their PID namespace"))?,
-                    cgroup,
-                })
-            }
-        }
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (said, report) = rustix::pipe::pipe_with(flags).map_err(call("make a pipe"))?;
+        fork::only_one_thread().map_err(failed("fork"))?;
+        let kinds =
+            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        // SAFETY: there is one thread.
+        let forked = unsafe { fork::with_pidfd(kinds, become_init, (program, report, furnish)) };
+        let (_, init) = forked.map_err(failed("make namespaces"))?;
+        Ok(Pending {
+            namespaces: Self { init, own, cgroup },
+            said,
+        })
     }
 
     /// Their first process.
@@ -135,10 +146,12 @@ impl Namespaces {
     /// # Errors
     /// Their first process has ended, or the kernel refuses.
     pub(super) fn with_children<T>(&self, fork: impl FnOnce() -> T) -> io::Result<T> {
-        set(self.theirs.as_fd(), libc::CLONE_NEWPID)?;
+        set(self.init.as_fd(), libc::CLONE_NEWPID)?;
         let forked = fork();
-        // The same call with our own namespace cannot fail: it is always allowed.
-        set(self.own.as_fd(), libc::CLONE_NEWPID)?;
+        // Our own is always allowed; and what was forked must not be lost.
+        if let Err(error) = set(self.own.as_fd(), libc::CLONE_NEWPID) {
+            log::error!("back to our own PID namespace: {error}");
+        }
         Ok(forked)
     }
 }
@@ -157,33 +170,15 @@ fn set(namespace: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// The end of the pipe without a word is success: executing the program has closed it.
-fn answer(said: OwnedFd) -> Result<(), NamespacesError> {
-    let limit = Timespec::try_from(LIMIT).unwrap_or_default();
-    let mut ready = [PollFd::new(&said, PollFlags::IN)];
-    if poll(&mut ready, Some(&limit)) == Ok(0) {
-        return Err(NamespacesError::Limit);
-    }
-    let text = super::file::rest(said, 4096).unwrap_or_default();
-    if text.is_empty() {
-        return Ok(());
-    }
-    Err(NamespacesError::Inside(
-        String::from_utf8_lossy(&text).into_owned(),
-    ))
-}
-
-fn become_init(
-    program: &OwnedFd,
-    report: &OwnedFd,
-    furnish: impl FnOnce() -> Result<(), String>,
+fn become_init<F: FnOnce() -> Result<(), String>>(
+    (program, report, furnish): (OwnedFd, OwnedFd, F),
 ) -> ! {
     let failure = match furnish() {
-        Ok(()) => execute(program),
+        Ok(()) => execute(&program),
         Err(text) => text,
     };
     // Nobody is left to tell when this fails, too: then it is the end of the pipe and of this process.
-    let _ = rustix::io::write(report, failure.as_bytes());
+    let _ = rustix::io::write(&report, failure.as_bytes());
     // SAFETY: ends the child without running what belongs to the parent.
     unsafe { libc::_exit(1) }
 }

@@ -5,10 +5,11 @@ mod child;
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
+use super::fork;
 use super::namespaces::Namespaces;
 
 /// What to start.
@@ -193,37 +194,19 @@ pub fn start(program: &Program<'_>, stdio: Stdio) -> io::Result<Started> {
     };
     let prepared = child::Prepared::new(program, &stdio, report.as_fd());
     match program.namespaces {
-        Some(namespaces) => namespaces.with_children(|| fork(&prepared, outcome))?,
-        None => fork(&prepared, outcome),
+        Some(namespaces) => namespaces.with_children(|| clone(&prepared, outcome))?,
+        None => clone(&prepared, outcome),
     }
 }
 
-fn fork(prepared: &child::Prepared<'_>, outcome: OwnedFd) -> io::Result<Started> {
-    let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: without CLONE_VM this is a fork: the child has its own copy of everything, and makes
-    // only system calls (`child::run`), so that no lock of another thread can matter. `pidfd` is
-    // alive until the call has returned.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::c_long::from(flags),
-            std::ptr::null::<u8>(),
-            &raw mut pidfd,
-            std::ptr::null::<u8>(),
-            std::ptr::null::<u8>(),
-        )
-    };
-    match pid {
-        -1 => Err(io::Error::last_os_error()),
-        0 => child::run(prepared),
-        pid => Ok(Started {
-            pid: i32::try_from(pid).map_err(io::Error::other)?,
-            // SAFETY: CLONE_PIDFD has made this descriptor for us alone.
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-            outcome,
-        }),
-    }
+fn clone(prepared: &child::Prepared<'_>, outcome: OwnedFd) -> io::Result<Started> {
+    // SAFETY: the child makes only system calls.
+    let (pid, pidfd) = unsafe { fork::with_pidfd(0, child::run, prepared) }?;
+    Ok(Started {
+        pid,
+        pidfd,
+        outcome,
+    })
 }
 
 /// What came of a start, once [`Started::outcome`] is readable. `Ok(true)`: the program runs (or
