@@ -272,8 +272,8 @@ pub struct Logs {
 /// Options of `vch events`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Events: create, start, oom, die, lost (the VM is gone without a word), restart, link_up, link_down,
-destroy.
+    after_help = "Events: create, start, oom, die, lost (the VM is gone without a word), panic (so is
+its kernel, with its last lines), restart, link_up, link_down, takeover (another VM has its ID), destroy.
 
 Examples:
   vch events                                 from now on

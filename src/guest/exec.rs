@@ -90,8 +90,11 @@ impl Machine {
     }
 
     fn retired(&self) -> Option<usize> {
-        self.sessions()
-            .iter()
-            .position(|s| s.is_added() && s.is_reported() && self.link.delivered(s.channel()))
+        self.sessions().iter().position(|session| {
+            session.is_added()
+                && session.is_reported()
+                && !session.is_held()
+                && self.link.delivered(session.channel())
+        })
     }
 }

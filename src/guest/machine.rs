@@ -203,15 +203,15 @@ impl Machine {
         self.childless
     }
 
-    /// Asks whoever is left in the container's namespaces to end, and its stand-in for an init with them.
-    pub fn dismiss_container(&self) {
-        if let Some(namespaces) = self
-            .place
-            .as_ref()
-            .and_then(|place| place.namespaces.as_ref())
-        {
+    /// Asks whoever is left in the container's namespaces to end, and its stand-in for an init after them.
+    /// `false`: it has none.
+    pub fn dismiss_container(&self) -> bool {
+        let place = self.place.as_ref();
+        let namespaces = place.and_then(|place| place.namespaces.as_ref());
+        if let Some(namespaces) = namespaces {
             container::dismiss(namespaces);
         }
+        namespaces.is_some()
     }
 
     /// Gives up the container's tree: nothing of ours stands on it any more.

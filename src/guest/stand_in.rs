@@ -1,19 +1,14 @@
 //! The stand-in for an init in the container's PID namespace: it takes ended orphans off the process table
 //! and passes signals on to the container's own process, as `docker run --init` does.
 
-use std::time::Duration;
-
-use super::event_loop::now;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{self, Received};
 
 /// The signal by which process 1 of the machine asks for the end (a real-time one that no C library uses
-/// for itself).
+/// for itself). It kills whoever does not heed that in time.
 pub const DISMISS: i32 = 40;
 /// The container's own process: the first that comes after this one.
 const CONTAINER: i32 = 2;
-/// How long those that are left may take to heed SIGTERM.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// Never returns: the namespace ends with this process, and all that is left in it.
 pub fn run() -> ! {
@@ -21,14 +16,13 @@ pub fn run() -> ! {
         // It cannot fail; an init that signals kill would be worse than none.
         std::process::exit(1);
     }
-    let mut until: Option<Duration> = None;
+    let mut dismissed = false;
     loop {
         let childless = reap_all();
-        if until.is_some_and(|until| childless || until <= now()) {
+        if dismissed && childless {
             std::process::exit(0);
         }
-        let wait = until.map(|until| until.saturating_sub(now()));
-        match signals::receive(wait) {
+        match signals::receive() {
             None
             | Some(Received {
                 number: libc::SIGCHLD,
@@ -38,7 +32,7 @@ pub fn run() -> ! {
                 number: DISMISS,
                 from_outside: true,
             }) => {
-                until.get_or_insert(now().saturating_add(GRACE));
+                dismissed = true;
                 for number in [libc::SIGTERM, libc::SIGCONT] {
                     // Nobody may be left.
                     let _ = signals::send_to_all(number);

@@ -14,8 +14,6 @@ use crate::sys::signals;
 
 /// How long processes that are no sessions may take to heed SIGTERM.
 const ORPHANS_GRACE: Duration = Duration::from_secs(2);
-/// How long the container's stand-in for an init takes to end where nobody is left, at most.
-const DISMISSAL: Duration = Duration::from_millis(200);
 /// How long a killed process may take to be gone; one in an uninterruptible call never is.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// How long writing the disk out may take.
@@ -54,33 +52,43 @@ fn stop_sessions(machine: &mut Machine) {
     }
 }
 
-/// Whoever is left is asked, then killed.
+/// Whoever is left is asked, once, then killed.
 fn kill_the_rest(machine: &mut Machine) {
-    machine.dismiss_container();
-    let dismissed = now().saturating_add(DISMISSAL);
-    while !machine.is_childless() && now() < dismissed {
-        machine.turn(Some(dismissed));
+    // In namespaces their stand-in for an init asks, and ends after the last of them.
+    if !machine.dismiss_container() {
+        signal_all(machine, DEFAULT_SIGNAL);
     }
-    for (signal, limit) in [(DEFAULT_SIGNAL, ORPHANS_GRACE), (KILL, KILL_LIMIT)] {
-        let deadline = now().saturating_add(limit);
-        // The table of children is as of the last reaping: look once more.
-        machine.look_for_children();
-        if machine.is_childless() {
-            return;
-        }
-        log::info!("stop: signal {signal} to all that is left");
-        for number in [signal, CONTINUE] {
-            if let Err(error) = signals::send_to_all(number) {
-                log::debug!("stop: signal {number} to all: {error}");
-            }
-        }
-        while !machine.is_childless() && now() < deadline {
-            machine.turn(Some(deadline));
-        }
+    if until_childless(machine, ORPHANS_GRACE) {
+        return;
     }
-    if !machine.is_childless() {
+    signal_all(machine, KILL);
+    if !until_childless(machine, KILL_LIMIT) {
         log::error!("stop: processes that not even SIGKILL ends are left behind");
     }
+}
+
+fn signal_all(machine: &mut Machine, signal: i32) {
+    // The table of children is as of the last reaping: look once more.
+    machine.look_for_children();
+    if machine.is_childless() {
+        return;
+    }
+    log::info!("stop: signal {signal} to all that is left");
+    for number in [signal, CONTINUE] {
+        if let Err(error) = signals::send_to_all(number) {
+            log::debug!("stop: signal {number} to all: {error}");
+        }
+    }
+}
+
+/// Turns until no child is left, at most so long.
+fn until_childless(machine: &mut Machine, limit: Duration) -> bool {
+    let deadline = now().saturating_add(limit);
+    machine.look_for_children();
+    while !machine.is_childless() && now() < deadline {
+        machine.turn(Some(deadline));
+    }
+    machine.is_childless()
 }
 
 fn say_goodbye(machine: &mut Machine, reason: &str) {

@@ -140,19 +140,14 @@ pub struct Received {
     pub from_outside: bool,
 }
 
-/// Waits for the next signal, for ever or so long; all must be blocked.
-pub fn receive(wait: Option<std::time::Duration>) -> Option<Received> {
+/// Waits for the next signal; all must be blocked. `None`: the wait was interrupted.
+pub fn receive() -> Option<Received> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let limit = wait.map(|wait| libc::timespec {
-        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(wait.subsec_nanos()),
-    });
-    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `sigfillset` initialises the set it is given.
     unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: the set is initialised; all three live until the call has returned.
-    let number = unsafe { libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), limit) };
+    // SAFETY: the set is initialised; both live until the call has returned.
+    let number = unsafe { libc::sigwaitinfo(set.as_ptr(), info.as_mut_ptr()) };
     if number <= 0 {
         return None;
     }

@@ -95,10 +95,26 @@ fn forty_execs_at_once_each_get_their_own_output() {
         let output = child.wait_with_output().expect("its output");
         assert_eq!(output.status.code(), Some(number as i32));
         assert!(
-            output.stdout == crate::machine::seq(number, number + 2000),
+            output.stdout == crate::bytes::seq(number, number + 2000),
             "{number}"
         );
     }
     assert!(machine.vch(&["stop", ID]).status.success());
+    machine.off();
+}
+
+/// Its output is held by a daemon when it has ended: the record does not wait for that, and the daemon's next
+/// word does not kill it.
+#[test]
+fn a_daemon_outlives_the_exec_that_started_it() {
+    let mut machine = running();
+    let script = "(sleep 4; echo late; echo late >&2; echo alive >/alive; sleep 1000) & exit 5";
+    let output = machine.vch(&["exec", ID, "sh", "-c", script]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert_eq!(output.stdout, b"");
+    machine.until("the daemon lives", |m| {
+        m.vch(&["exec", ID, "cat", "/alive"]).stdout == b"alive\n"
+    });
+    machine.vch(&["kill", ID]);
     machine.off();
 }

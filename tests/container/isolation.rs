@@ -122,8 +122,8 @@ fn the_stand_in_passes_signals_on() {
 /// Whoever is left when the container has ended is asked before it is killed.
 #[test]
 fn daemons_that_are_left_get_their_time() {
-    let script = "(trap 'echo bye >/left; sync; exit' TERM; while :; do sleep 0.1; done) & \
-        sleep 0.5; exec echo main";
+    let script = "(trap 'echo bye >/left; exit' TERM; echo >/ready; while :; do sleep 0.1; done) & \
+        until [ -e /ready ]; do sleep 0.1; done; exec echo main";
     let mut machine = Machine::new(&["/bin/sh", "-c", script]);
     assert_eq!(machine.run(), "0", "{}", machine.told());
     machine.set(&format!("guestinfo./sessions|{}/cmd/Path", ID), "/bin/cat");
@@ -133,10 +133,6 @@ fn daemons_that_are_left_get_their_time() {
     );
     machine.boot();
     machine.off();
-    let out = machine.output().0;
-    assert!(
-        out.ends_with(b"bye\nbye\n"),
-        "{}",
-        String::from_utf8_lossy(&out)
-    );
+    let out = String::from_utf8_lossy(&machine.output().0).into_owned();
+    assert!(out.ends_with("bye\nbye\n"), "{out}\n{}", machine.told());
 }

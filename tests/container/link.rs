@@ -1,7 +1,8 @@
 //! The link's promises, over a serial port that really breaks: nothing lost, nothing doubled, the
 //! exit status after the last byte.
 
-use crate::machine::{ID, Machine, assert_same, seq};
+use crate::bytes::{assert_same, seq};
+use crate::machine::{ID, Machine};
 use crate::noise::{Noise, Plan};
 
 /// Bytes of garbage that a test throws into the port.

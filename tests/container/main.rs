@@ -5,6 +5,8 @@
 //! A machine takes about ten seconds, so these are behind the feature `vm-tests`.
 
 mod boot;
+#[path = "../shared/bytes.rs"]
+mod bytes;
 mod damage;
 mod exec;
 mod iso;

@@ -1,7 +1,8 @@
 //! A `vch listen` of its own state folder and port, and the commands that ask it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -34,6 +35,28 @@ impl Appliance {
         let mut appliance = Self::not_yet(options);
         appliance.run();
         appliance
+    }
+
+    /// Attached to the container as its API does it, with such a query: its streams from here on.
+    pub fn attach(&self, query: &str) -> UnixStream {
+        let mut socket = UnixStream::connect(self.socket()).expect("connect");
+        let head = format!(
+            "POST /containers/{ID}/attach?{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+             Upgrade: tcp\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).expect("request");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).expect("head");
+            head.push(byte[0]);
+        }
+        assert!(
+            head.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&head)
+        );
+        socket
     }
 
     /// A port and a folder; the listener comes later.

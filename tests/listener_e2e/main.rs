@@ -2,6 +2,9 @@
 
 mod api;
 mod appliance;
+#[cfg(feature = "vm-tests")]
+#[path = "../shared/bytes.rs"]
+mod bytes;
 mod commands;
 mod guest;
 mod host;

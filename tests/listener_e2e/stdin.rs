@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use tether::link::Stream;
@@ -79,36 +78,15 @@ fn a_broken_connection_loses_no_input() {
 }
 
 /// A client made by hand: what `vch attach` never does.
-fn attach(appliance: &Appliance) -> UnixStream {
-    let mut socket = UnixStream::connect(appliance.socket()).expect("connect");
-    let head = format!(
-        "POST /containers/{ID}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: x\r\n\
-         Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).expect("request");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut socket, &mut byte).expect("head");
-        head.push(byte[0]);
-    }
-    assert!(
-        head.starts_with(b"HTTP/1.1 101"),
-        "{}",
-        String::from_utf8_lossy(&head)
-    );
-    socket
-}
-
 #[test]
 fn a_client_that_goes_away_is_not_the_end_of_stdin() {
     let appliance = Appliance::start();
     let mut guest = Guest::run(appliance.port);
-    let mut first = attach(&appliance);
+    let mut first = appliance.attach("stream=1&stdin=1&stdout=1&stderr=1");
     first.write_all(b"one ").expect("stdin");
     guest.until("input", |guest| guest.stdin == b"one ");
     drop(first);
-    let mut second = attach(&appliance);
+    let mut second = appliance.attach("stream=1&stdin=1&stdout=1&stderr=1");
     second.write_all(b"two").expect("stdin");
     guest.until("more input", |guest| guest.stdin == b"one two");
     assert!(!guest.stdin_ended);
@@ -128,7 +106,7 @@ fn on_a_terminal_a_half_close_detaches_and_ends_nothing() {
     };
     let mut guest = Guest::start(appliance.port, &container);
     guest.settle();
-    let mut client = attach(&appliance);
+    let mut client = appliance.attach("stream=1&stdin=1&stdout=1&stderr=1");
     client.write_all(b"ls\r").expect("stdin");
     guest.until("input", |guest| guest.stdin == b"ls\r");
     client
@@ -151,7 +129,7 @@ fn the_server_finds_the_detach_keys_for_clients_that_do_not() {
     };
     let mut guest = Guest::start(appliance.port, &container);
     guest.settle();
-    let mut client = attach(&appliance);
+    let mut client = appliance.attach("stream=1&stdin=1&stdout=1&stderr=1");
     client.write_all(b"a\x10b\x10\x11lost").expect("stdin");
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut client, &mut rest).expect("end of output");
@@ -163,7 +141,7 @@ fn a_process_that_does_not_read_makes_the_client_wait_and_nobody_else() {
     let appliance = Appliance::start();
     let mut guest = Guest::run(appliance.port);
     guest.reads_stdin = false;
-    let mut client = attach(&appliance);
+    let mut client = appliance.attach("stream=1&stdin=1&stdout=1&stderr=1");
     client.set_nonblocking(true).expect("non-blocking");
     let mut written = 0;
     let piece = vec![b'x'; 64 * 1024];
@@ -187,7 +165,7 @@ fn a_process_that_does_not_read_makes_the_client_wait_and_nobody_else() {
 fn an_ended_stdin_stays_ended_over_a_restart() {
     let mut appliance = Appliance::start();
     let mut guest = Guest::run(appliance.port);
-    let mut client = attach(&appliance);
+    let mut client = appliance.attach("stream=1&stdin=1&stdout=1&stderr=1");
     client.write_all(b"all").expect("stdin");
     client
         .shutdown(std::net::Shutdown::Write)

@@ -73,8 +73,14 @@ impl Session {
         };
         let (mut record, at) = (record.clone(), *at);
         self.stdin.close(desk);
-        self.stdout.close(desk);
-        self.stderr.close(desk);
+        for output in [&mut self.stdout, &mut self.stderr] {
+            // A terminal that is gone is a hang-up, as its users know.
+            if self.master.is_some() {
+                output.close(desk);
+            } else {
+                output.cut(desk);
+            }
+        }
         self.master = None;
         record.stdio_held = held;
         record.stdout = desk.link.written(self.channel, Stream::Stdout);

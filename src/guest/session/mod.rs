@@ -158,6 +158,11 @@ impl Session {
         matches!(self.state, State::Reported { .. })
     }
 
+    /// Somebody may still write to its outputs.
+    pub fn is_held(&self) -> bool {
+        self.stdout.is_held() || self.stderr.is_held()
+    }
+
     /// A process of its own may still be there.
     pub fn is_alive(&self) -> bool {
         matches!(self.state, State::Starting { .. } | State::Running { .. })

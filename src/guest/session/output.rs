@@ -21,6 +21,8 @@ pub struct Output {
     watched: bool,
     /// Offset up to which the process had written when it ended.
     owed: u64,
+    /// The stream has ended, and somebody still writes: it is read, and nobody is told.
+    cut: bool,
 }
 
 impl Output {
@@ -32,6 +34,7 @@ impl Output {
             fd: None,
             watched: false,
             owed: 0,
+            cut: false,
         }
     }
 
@@ -43,8 +46,13 @@ impl Output {
         }
     }
 
-    /// Somebody may still write.
+    /// Somebody may still write, and it counts.
     pub fn is_open(&self) -> bool {
+        self.is_held() && !self.cut
+    }
+
+    /// Somebody may still write.
+    pub fn is_held(&self) -> bool {
         self.fd.is_some()
     }
 
@@ -66,6 +74,10 @@ impl Output {
     /// Reads what is there and what the link has room for; watches the rest, or, without room,
     /// leaves it in the pipe, where the process waits for it.
     pub fn pump(&mut self, desk: &mut Desk<'_>) {
+        if self.cut {
+            self.discard(desk);
+            return;
+        }
         let mut left = READ_A_TURN;
         while let Some(fd) = &self.fd {
             let room = desk.link.room(self.channel, self.stream).min(left);
@@ -100,10 +112,23 @@ impl Output {
         self.watch(desk);
     }
 
+    fn discard(&mut self, desk: &mut Desk<'_>) {
+        let mut left = READ_A_TURN;
+        while let Some(fd) = &self.fd {
+            match rustix::io::read(fd, &mut *desk.scratch) {
+                Ok(length @ 1..) if length < left => left = left.saturating_sub(length),
+                Err(Errno::INTR) => {}
+                Ok(1..) | Err(Errno::AGAIN) => break,
+                Ok(0) | Err(_) => self.close(desk),
+            }
+        }
+        self.watch(desk);
+    }
+
     /// Watched while there is room for what comes.
     fn watch(&mut self, desk: &mut Desk<'_>) {
         let Some(fd) = &self.fd else { return };
-        let wanted = desk.link.room(self.channel, self.stream) > 0;
+        let wanted = self.cut || desk.link.room(self.channel, self.stream) > 0;
         if wanted == self.watched {
             return;
         }
@@ -124,7 +149,15 @@ impl Output {
         self.is_open() && !self.watched
     }
 
-    /// Ends the stream where it is. Whoever still holds the other end gets SIGPIPE.
+    /// Ends the stream where it is. Whoever still holds the other end writes to nobody: SIGPIPE would kill a
+    /// daemon at its next word, which with docker it outlives, or in the middle of its own orderly end.
+    pub fn cut(&mut self, desk: &mut Desk<'_>) {
+        desk.link.finish(self.channel, self.stream);
+        self.cut = true;
+        self.pump(desk);
+    }
+
+    /// Ends the stream where it is, and nobody reads it any more.
     pub fn close(&mut self, desk: &mut Desk<'_>) {
         if let Some(fd) = self.fd.take() {
             // Taken off first: a copy of the descriptor in a child would keep it in the set.

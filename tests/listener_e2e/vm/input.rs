@@ -6,8 +6,9 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::{Machine, assert_same};
+use super::Machine;
 use crate::appliance::Appliance;
+use crate::bytes::assert_same;
 use crate::guest::{ID, generated};
 
 /// What an added process makes of this input.
@@ -85,12 +86,7 @@ fn a_mebibyte_pasted_into_a_terminal_arrives() {
         Machine::new(appliance.port, &["/bin/sh", "-c", &script]).with("tty", json!(true));
     machine.boot();
     machine.until_running(&appliance);
-    let mut client = UnixStream::connect(appliance.socket()).expect("connect");
-    let head = format!(
-        "POST /containers/{ID}/attach?logs=1&stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\
-         Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-    );
-    client.write_all(head.as_bytes()).expect("request");
+    let mut client = appliance.attach("logs=1&stream=1&stdin=1&stdout=1");
     let mut seen = Vec::new();
     let mut until = |client: &mut UnixStream, text: &str| {
         let mut byte = [0];
@@ -101,7 +97,7 @@ fn a_mebibyte_pasted_into_a_terminal_arrives() {
     };
     let sum = |bytes: &[u8]| {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        fs_write(file.path(), bytes);
+        std::fs::write(file.path(), bytes).expect("a file");
         let output = std::process::Command::new("md5sum")
             .arg(file.path())
             .output();
@@ -122,8 +118,4 @@ fn a_mebibyte_pasted_into_a_terminal_arrives() {
     until(&mut client, &sum(&raw));
     machine.off();
     assert_eq!(appliance.ok(&["wait", ID]), "0\n");
-}
-
-fn fs_write(path: &std::path::Path, bytes: &[u8]) {
-    std::fs::write(path, bytes).expect("a file");
 }

@@ -10,7 +10,6 @@ mod volumes;
 mod waits;
 
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -170,25 +169,4 @@ impl Machine {
                 && appliance.field(ID, "/State/Status") == "\"running\""
         });
     }
-}
-
-/// What `seq FIRST LAST` prints.
-fn seq(first: u32, last: u32) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for number in first..=last {
-        writeln!(bytes, "{number}").expect("memory");
-    }
-    bytes
-}
-
-/// Fails at the first byte that differs, instead of printing megabytes.
-fn assert_same(got: &[u8], wanted: &[u8]) {
-    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
-    assert!(
-        differs.is_none() && got.len() == wanted.len(),
-        "{} bytes instead of {}, the first difference at {:?}",
-        got.len(),
-        wanted.len(),
-        differs.unwrap_or(got.len().min(wanted.len()))
-    );
 }

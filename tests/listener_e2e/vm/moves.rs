@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Machine, assert_same, seq};
+use super::Machine;
 use crate::appliance::Appliance;
+use crate::bytes::{assert_same, seq};
 use crate::guest::ID;
 use crate::host::Host;
 use crate::pipe::Pipe;

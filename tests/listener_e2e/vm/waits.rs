@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Machine, assert_same, seq};
+use super::Machine;
 use crate::appliance::Appliance;
+use crate::bytes::{assert_same, seq};
 use crate::guest::ID;
 
 /// Without a listener for so long the process waits, with its buffer full.
