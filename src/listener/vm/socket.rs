@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use rustls::{ServerConfig, ServerConnection};
@@ -18,6 +18,9 @@ const IDLE_BYTES: usize = 2 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
 const KEEPALIVES: u32 = 3;
+/// A read of fewer bytes after so long a pause is somebody typing: less than a segment.
+const TYPED_BYTES: usize = 1200;
+const TYPED_AFTER: Duration = Duration::from_millis(10);
 /// A refused client gets so long to take its refusal.
 const FAREWELL_MOST: Duration = Duration::from_secs(2);
 
@@ -33,6 +36,8 @@ pub(super) struct Socket {
     unread: Vec<u8>,
     /// Why nothing can be read any more.
     failed: Option<io::Error>,
+    /// When something came last.
+    read_at: Instant,
 }
 
 impl Socket {
@@ -47,6 +52,7 @@ impl Socket {
             sent: 0,
             unread: Vec::new(),
             failed: None,
+            read_at: Instant::now(),
         }
     }
 
@@ -124,15 +130,23 @@ impl Socket {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) => return Err(e),
             };
-            if (1..SMALL).contains(&count) {
-                // The host may hold the next keystroke's echo back until this is acknowledged (Nagle's
-                // rule: QEMU and ESXi keep it), and the kernel would wait 40 ms with that.
-                let _ = sockopt::set_tcp_quickack(&self.tcp, true);
-            }
+            self.acknowledge(count);
             if self.tls.is_none() || count == 0 {
                 return Ok(Some(count));
             }
             self.decipher(&buffer[..count])?;
+        }
+    }
+
+    /// The host may hold a keystroke's echo back until what it sent before it is acknowledged (Nagle's
+    /// rule, which QEMU and ESXi keep), and the kernel waits 40 ms with that: not then. A serial port's
+    /// bulk, handfuls of bytes one after another, is better gathered.
+    fn acknowledge(&mut self, count: usize) {
+        let now = Instant::now();
+        let pause = now.duration_since(std::mem::replace(&mut self.read_at, now));
+        if pause >= TYPED_AFTER && (1..TYPED_BYTES).contains(&count) {
+            // Without it, it only takes longer.
+            let _ = sockopt::set_tcp_quickack(&self.tcp, true);
         }
     }
 
@@ -199,9 +213,6 @@ impl Socket {
         let _ = timeout(FAREWELL_MOST, read).await;
     }
 }
-
-/// A read of fewer bytes is somebody typing, and no bulk: less than a segment.
-const SMALL: usize = 1200;
 
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
     // Keystrokes and acknowledgements must not wait for each other.
