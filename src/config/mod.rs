@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod field;
 pub mod guestinfo;
+mod ip_net;
 pub mod isolation;
 pub mod json;
 pub mod model;

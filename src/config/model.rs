@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::ip_net::{IpNet, IpNetError};
 use super::isolation::Isolation;
 
 /// Which encoding a configuration was read from; the same one is written back.
@@ -212,15 +213,6 @@ fn by_name<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
     known.map(|(_, value)| *value)
 }
 
-/// An address with its prefix length, `172.16.0.2/16`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IpNet {
-    /// The address.
-    pub address: IpAddr,
-    /// Bits of the network part: 0 to 32 or 128.
-    pub prefix: u8,
-}
-
 /// How far the other endpoints of a network are trusted (the original's `TrustLevel`, 0 to 5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -386,47 +378,6 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::from_base64(&text).ok_or_else(|| serde::de::Error::custom("expected base64"))
-    }
-}
-
-impl fmt::Display for IpNet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// A text that is not an address with a prefix length.
-#[derive(Debug, thiserror::Error)]
-#[error("expected ADDRESS/PREFIX, such as 172.16.0.2/16")]
-pub struct IpNetError;
-
-impl std::str::FromStr for IpNet {
-    type Err = IpNetError;
-
-    fn from_str(text: &str) -> Result<Self, IpNetError> {
-        let (address, prefix) = text.split_once('/').ok_or(IpNetError)?;
-        let address: IpAddr = address.parse().map_err(|_| IpNetError)?;
-        let prefix: u8 = prefix.parse().map_err(|_| IpNetError)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        if prefix > most {
-            Err(IpNetError)
-        } else {
-            Ok(Self { address, prefix })
-        }
-    }
-}
-
-impl Serialize for IpNet {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for IpNet {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
     }
 }
 

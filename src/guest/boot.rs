@@ -7,6 +7,7 @@ use super::disk::{self, DiskError};
 use super::event_loop::wall_ms;
 use super::host::Host;
 use super::machine::Machine;
+use super::network::{self, NetworkError};
 use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
@@ -48,6 +49,9 @@ enum BootError {
     /// A volume is not there.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// It has no network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Its tree cannot be entered.
     #[error("the container's tree at {ROOT}: {0}")]
     Tree(std::io::Error),
@@ -106,6 +110,8 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
         .take("link key", || hide_key(machine, &vm))
         .map_err(BootError::Key)?;
     tell_gaps(machine, &vm);
+    let hostname = steps.take("host name", || set_hostname(&vm));
+    steps.take("network", || network::begin(machine, &vm, &hostname))?;
     let disk = steps.take("root disk", || {
         disk::find(machine, disk::ROOT_LABEL, disk::LIMIT)
     })?;
@@ -117,7 +123,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
         .take("tree", || furnished_tree(isolation))
         .map_err(BootError::Tree)?;
     steps.take("volumes", || volumes::mount_all(machine, &root, &vm))?;
-    let hostname = steps.take("host name", || set_hostname(&vm));
+    steps.take("addresses", || network::settle(machine, &root))?;
     let namespaces = if isolation.privileged {
         None
     } else {
@@ -134,6 +140,9 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     });
     // What takes no part in the start comes after it.
     machine.watch_button();
+    if let Some(text) = machine.network.describe() {
+        tell_stage(machine, "network", text);
+    }
     tell_steps(machine, steps, vm.debug);
     Ok(())
 }

@@ -24,6 +24,8 @@ pub enum Token {
     PowerButton,
     /// It is known whether the container's namespaces are made.
     Namespaces,
+    /// A DHCP server has something to say.
+    Dhcp,
     /// A session's start is decided.
     Start(Channel),
     /// A session's stream can be read or written.
@@ -160,6 +162,7 @@ impl Token {
             Self::Uevents => (3, 0, 0),
             Self::PowerButton => (6, 0, 0),
             Self::Namespaces => (7, 0, 0),
+            Self::Dhcp => (8, 0, 0),
             Self::Start(channel) => (4, channel.0, 0),
             Self::Stream(channel, stream) => (5, channel.0, stream.number()),
         };
@@ -177,6 +180,7 @@ impl Token {
             4 => Self::Start(channel),
             6 => Self::PowerButton,
             7 => Self::Namespaces,
+            8 => Self::Dhcp,
             5 => Self::Stream(channel, Stream::from_number(stream)?),
             _ => return None,
         })
@@ -196,6 +200,7 @@ mod tests {
             Token::Uevents,
             Token::PowerButton,
             Token::Namespaces,
+            Token::Dhcp,
             Token::Start(channel),
         ];
         let streams = Stream::ALL.map(|stream| Token::Stream(channel, stream));

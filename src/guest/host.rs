@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::backdoor::rpci::Rpc;
 use crate::config::guestinfo::{Keys, KeysError, StateKeys, Subject};
-use crate::config::model::{Generation, Secret};
+use crate::config::model::{Generation, IpNet, Secret};
 use crate::sys::port::Hardware;
 
 /// The host, if there is one that listens.
@@ -54,6 +54,14 @@ impl Host {
         let Some(keys) = self.keys else { return };
         self.set(Some(keys.status(subject, status)));
         self.set(keys.stop_time(subject, seconds(time_ms)));
+    }
+
+    /// The address in use on the endpoint of this name.
+    pub fn address(&mut self, endpoint: &str, net: &IpNet) {
+        let Some(keys) = self.keys else { return };
+        for entry in keys.address(endpoint, net) {
+            self.set(Some(entry));
+        }
     }
 
     /// The step that the machine is at, and what there is to say of it. Said once where it does not

@@ -9,6 +9,7 @@ use super::carrier::Carrier;
 use super::container;
 use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
+use super::network::Network;
 use super::session::{Desk, Patience, Place, Role, Session};
 use crate::config::model::{ContainerVm, LinkConfig, WhenFull};
 use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
@@ -31,6 +32,7 @@ pub struct Machine {
     /// Told of the machine's state beside the link.
     pub host: Host,
     pub(super) link: Link,
+    pub(super) network: Network,
     carrier: Option<Carrier>,
     button: Option<PowerButton>,
     sessions: Vec<Session>,
@@ -84,6 +86,7 @@ impl Machine {
             signals,
             host,
             link: Link::guest(Identity::default(), 0, Options::default()),
+            network: Network::default(),
             carrier: None,
             button: None,
             sessions: Vec::new(),
@@ -306,10 +309,17 @@ impl Machine {
             .as_ref()
             .is_some_and(Carrier::has_more)
             .then_some(Duration::ZERO);
-        let until = [until, self.settles, stop, link, more]
-            .into_iter()
-            .flatten()
-            .min();
+        let until = [
+            until,
+            self.settles,
+            stop,
+            link,
+            more,
+            self.network.timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let mut ready = std::mem::take(&mut self.ready);
         if let Err(error) = self.events.wait(until, &mut ready) {
             log::error!("epoll: {error}");
@@ -321,8 +331,8 @@ impl Machine {
         }
         for ready in &ready {
             match ready.token {
-                // Looked at above, and by whoever has them made.
-                Token::Signals | Token::Namespaces => {}
+                // Looked at above, below, and by whoever has them made.
+                Token::Signals | Token::Dhcp | Token::Namespaces => {}
                 Token::Carrier => {
                     if let Some(carrier) = &mut self.carrier {
                         carrier.changed(*ready, &mut self.link);
@@ -338,6 +348,7 @@ impl Machine {
         }
         self.ready = ready;
         self.receive(now);
+        self.network.turn(&mut self.host, now);
         self.each_session(Session::refill);
         self.settles = self.settle();
         self.retire();

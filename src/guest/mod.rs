@@ -5,6 +5,7 @@
 //! | [`boot`](self) | the boot order, to be read top to bottom |
 //! | `early_mounts`, `console`, `modules`, `source`, `carrier`, `disk`, `tree` | its steps |
 //! | `volumes`, `tree_copy` | the container's volumes, filled from its image where they are new |
+//! | `network` | its interfaces, addresses and routes, and the files that tell of them |
 //! | `container`, `stand_in` | its namespaces, and the process 1 in them |
 //! | `machine` | one turn after another: whatever is ready is handled, everybody gets on |
 //! | `reaper` | every child that ends, and the signals to PID 1 |
@@ -32,6 +33,7 @@ mod host;
 mod last_words;
 mod machine;
 mod modules;
+mod network;
 mod orders;
 mod reaper;
 mod session;

@@ -33,6 +33,7 @@ pub fn run(machine: &mut Machine, reason: &str) -> ! {
     let text = format!("off: {reason}{lost}");
     log::info!("{text}");
     machine.host.stage(&text);
+    machine.network.release();
     unmount(machine);
     empty_the_console(machine);
     power_off(machine)

@@ -2,7 +2,7 @@
 //! is not there, or a firewall that is not up, must not be a surprise.
 
 use super::volumes;
-use crate::config::model::ContainerVm;
+use crate::config::model::{ContainerVm, TrustLevel};
 
 /// One sentence for each.
 pub fn gaps(vm: &ContainerVm) -> Vec<String> {
@@ -16,10 +16,18 @@ pub fn gaps(vm: &ContainerVm) -> Vec<String> {
             mount.dest
         )
     });
-    let networks = vm
-        .networks
-        .keys()
-        .map(|name| format!("network {name:?} is not configured"));
+    let firewalls = vm.networks.iter().filter_map(|(name, network)| {
+        let (trust, meaning) = match network.trust {
+            TrustLevel::Unspecified | TrustLevel::Open => return None,
+            TrustLevel::Published => ("published", "every port accepts connections"),
+            TrustLevel::Closed => ("closed", "it is open both ways"),
+            TrustLevel::Outbound => ("outbound", "connections from outside are accepted"),
+            TrustLevel::Peers => ("peers", "everybody who reaches it is let in"),
+        };
+        Some(format!(
+            "network {name:?} has no firewall for the trust level {trust}: {meaning}"
+        ))
+    });
     let sessions = vm.sessions.values().chain(vm.execs.values());
     let sessions = sessions.flat_map(|session| {
         let restart = session.restart.then(|| {
@@ -36,7 +44,7 @@ pub fn gaps(vm: &ContainerVm) -> Vec<String> {
         });
         restart.into_iter().chain(runblock)
     });
-    volumes.chain(networks).chain(sessions).collect()
+    volumes.chain(firewalls).chain(sessions).collect()
 }
 
 #[cfg(test)]
@@ -62,7 +70,12 @@ mod tests {
                 ..Mount::default()
             },
         );
-        vm.networks.insert("bridge".into(), Network::default());
+        let closed = Network {
+            trust: TrustLevel::Closed,
+            ..Network::default()
+        };
+        vm.networks.insert("bridge".into(), closed);
+        vm.networks.insert("open".into(), Network::default());
         let session = Session {
             id: "a".into(),
             restart: true,

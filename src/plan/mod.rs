@@ -4,6 +4,7 @@
 //! | | |
 //! |---|---|
 //! | [`mounts`] | what a container's tree needs before its first process |
+//! | [`network`] | endpoints, their routes, and the files that tell of them |
 //! | [`process`] | a session's program, arguments, environment and working directory |
 //! | [`user`] | names to numbers, by the container's own `/etc/passwd` and `/etc/group` |
 //! | [`gaps`] | what a configuration asks for and this version does not do |
@@ -12,6 +13,7 @@
 pub mod gaps;
 pub mod isolation;
 pub mod mounts;
+pub mod network;
 pub mod process;
 pub mod stop;
 pub mod user;

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    FileType, Mode, OFlags, RawMode, ResolveFlags, makedev, mkdirat, mknodat, openat2, symlinkat,
+    FileType, Mode, OFlags, RawMode, ResolveFlags, makedev, mkdirat, mknodat, openat2, readlinkat,
+    symlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -102,6 +103,21 @@ impl Inside {
             Mode::from_raw_mode(mode),
             0,
         )?)
+    }
+
+    /// Where the symbolic link at `path` leads to, from the root.
+    ///
+    /// # Errors
+    /// There is no link, or its text is no UTF-8.
+    pub fn link(&self, path: &str) -> io::Result<String> {
+        let (parent, name) = split(path);
+        let text = readlinkat(self.parent(parent)?, name, Vec::new())?;
+        let text = text.into_string().map_err(io::Error::other)?;
+        Ok(if text.starts_with('/') {
+            text
+        } else {
+            format!("{parent}/{text}")
+        })
     }
 
     fn parent(&self, path: &str) -> io::Result<OwnedFd> {
@@ -217,6 +233,9 @@ mod tests {
             .expect("made through the link");
         assert!(folder.path().join("a/b/d").is_dir());
         inside.make_file("/a/file", 0o644).expect("made");
+        in_a.make_link("up", "../x/y").expect("linked");
+        assert_eq!(inside.link("/a/up").expect("a link"), "/a/../x/y");
+        assert!(inside.link("/a/file").is_err());
         assert!(inside.make_directory("/a/file/x", 0o755).is_err());
     }
 }

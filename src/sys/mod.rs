@@ -4,11 +4,12 @@
 #[cfg(feature = "appliance")]
 pub mod child;
 pub mod cpuid;
+pub mod datagram;
 pub mod file;
 pub mod fork;
 pub mod inside;
 pub mod namespaces;
-mod netlink;
+pub mod netlink;
 pub mod port;
 pub mod power;
 pub mod power_button;

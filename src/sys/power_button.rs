@@ -41,7 +41,7 @@ impl PowerButton {
     /// # Errors
     /// The kernel has no ACPI, or does not tell of it.
     pub fn open() -> io::Result<Self> {
-        let control = netlink::socket(GENERIC, 0)?;
+        let control = netlink::socket(Some(GENERIC), 0)?;
         send(&control, &question(), SendFlags::empty())?;
         let mut buffer = [0; 4096];
         // The kernel answers within the call that asks.
@@ -50,7 +50,7 @@ impl PowerButton {
             .filter(|group| (1..=u32::BITS).contains(group))
             .ok_or(Errno::NOENT)?;
         Ok(Self {
-            fd: netlink::socket(GENERIC, 1 << (group - 1))?,
+            fd: netlink::socket(Some(GENERIC), 1 << (group - 1))?,
         })
     }
 

@@ -24,7 +24,7 @@ impl Uevents {
     /// The kernel has no netlink.
     pub fn open() -> io::Result<Self> {
         Ok(Self {
-            fd: netlink::socket(KOBJECT_UEVENT, KERNEL_GROUP)?,
+            fd: netlink::socket(Some(KOBJECT_UEVENT), KERNEL_GROUP)?,
         })
     }
 

@@ -17,7 +17,7 @@ pub const LINK_KEY: &str = "guestinfo./tether/linkkey";
 pub const ID: &str = "2cf7f483bf6e7f32daa53f51ca388d5fb153f78d3a74d313318099086638ad58";
 
 /// A machine that has not ended by then never will: emulated, on a machine busy with others.
-const PATIENCE: Duration = Duration::from_secs(700);
+const PATIENCE: Duration = Duration::from_secs(400);
 /// What UEFI firmware writes when it turns to its menu, and when it has started anything else.
 const MENU: &[u8] = b"starting Boot0000 \"UiApp\"";
 const BOOT: &[u8] = b"starting Boot0001";

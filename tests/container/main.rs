@@ -14,6 +14,7 @@ mod isolation;
 mod keys;
 mod link;
 mod machine;
+mod network;
 mod noise;
 mod processes;
 mod start;

@@ -90,7 +90,7 @@ pub fn find(machine: &mut Machine, label: &str, limit: Duration) -> Result<Disk,
     found
 }
 
-fn subscribe(machine: &Machine) -> Option<Uevents> {
+pub(super) fn subscribe(machine: &Machine) -> Option<Uevents> {
     let subscribed = Uevents::open().and_then(|uevents| {
         machine
             .events

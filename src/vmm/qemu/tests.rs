@@ -50,7 +50,8 @@ fn the_blogs_machine_is_planned_line_by_line() {
             "pvscsi,id=scsi0",
             "ide-cd,drive=ide0-0,bus=ide.0,unit=0,bootindex=0",
             "scsi-hd,drive=scsi0-0,bus=scsi0.0,scsi-id=0,vendor=VMware,product=Virtual disk,wwn=0x5000c2951ca38000,bootindex=16",
-            "vmxnet3,mac=00:50:56:2c:f7:f4,netdev=ethernet0,romfile=",
+            "pci-bridge,id=pciBridge5,chassis_nr=6,addr=0x16",
+            "vmxnet3,mac=00:50:56:2c:f7:f4,netdev=ethernet0,romfile=,bus=pciBridge5,addr=0x0",
             "isa-serial,chardev=serial0,index=0",
             "isa-serial,chardev=serial1,index=1",
         ]

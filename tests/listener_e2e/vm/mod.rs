@@ -4,6 +4,7 @@ mod copies;
 mod input;
 mod monitor;
 mod moves;
+mod network;
 mod power;
 mod secrets;
 mod volumes;

@@ -1,0 +1,460 @@
+//! The container's network: begun before the disk is looked for, so that a DHCP server answers meanwhile,
+//! and waited for before the first process.
+
+mod error;
+mod files;
+mod nic;
+
+use std::io;
+use std::net::{IpAddr, SocketAddrV4};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+pub use self::error::NetworkError;
+use self::files::File;
+use self::nic::Interface;
+use super::disk;
+use super::event_loop::{EventLoop, Interest, Token, now};
+use super::host::Host;
+use super::machine::Machine;
+use crate::config::model::ContainerVm;
+use crate::net::dhcp::{CLIENT_PORT, Client, Event, Lease, SERVER_PORT};
+use crate::net::rtnetlink::{self, Change, Route};
+use crate::plan::network::{self as plan, Endpoint, Given, InUse};
+use crate::sys::datagram::Datagrams;
+use crate::sys::inside::Inside;
+use crate::sys::netlink::Routing;
+use crate::sys::random;
+
+/// How long an interface or a DHCP server may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Where there are no announcements of devices, they are looked for this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The kernel's own number for the loopback interface.
+const LOOPBACK: u32 = 1;
+/// Longest DHCP message, and more than the kernel answers to a change.
+const MOST: usize = 1500;
+
+/// All endpoints.
+#[derive(Debug, Default)]
+pub struct Network {
+    routing: Option<Routing>,
+    hostname: String,
+    domain: String,
+    attached: Vec<Attached>,
+    /// The container's files are to follow what changes.
+    furnished: bool,
+}
+
+#[derive(Debug)]
+struct Attached {
+    endpoint: Endpoint,
+    interface: Option<Interface>,
+    dhcp: Option<(Client, Datagrams)>,
+    in_use: Option<InUse>,
+}
+
+/// Begins: the loopback goes up, fixed addresses are there when this returns, others are asked for.
+///
+/// # Errors
+/// The kernel refuses an address or a route.
+pub fn begin(machine: &mut Machine, vm: &ContainerVm, hostname: &str) -> Result<(), NetworkError> {
+    let routing = Routing::open().inspect_err(|error| log::warn!("no network: {error}"));
+    let mut network = Network {
+        routing: routing.ok(),
+        hostname: hostname.to_owned(),
+        domain: vm.domainname.clone(),
+        attached: Vec::new(),
+        furnished: false,
+    };
+    let up = Change::Up {
+        index: LOOPBACK,
+        mtu: None,
+    };
+    if let Err(error) = network.change(&up) {
+        log::warn!("the loopback interface stays down: {error}");
+    }
+    let attached = |endpoint| Attached {
+        endpoint,
+        interface: None,
+        dhcp: None,
+        in_use: None,
+    };
+    network.attached = plan::endpoints(vm).into_iter().map(attached).collect();
+    machine.network = network;
+    let Machine {
+        network,
+        events,
+        host,
+        ..
+    } = machine;
+    network.attach(events, host)
+}
+
+/// Waits until each endpoint has its address, and lets the container know.
+///
+/// # Errors
+/// One of them does not get it in time, or the machine is to stop.
+pub fn settle(machine: &mut Machine, root: &Inside) -> Result<(), NetworkError> {
+    if machine.network.missing().is_some() {
+        wait(machine)?;
+    }
+    let network = &mut machine.network;
+    network.furnished = true;
+    network.tell();
+    files::write(File::Hostname, &format!("{}\n", network.hostname));
+    files::mount(root, File::Hosts);
+    files::mount(root, File::Hostname);
+    // Without a network the image's own may be as good.
+    if !network.attached.is_empty() {
+        files::mount(root, File::ResolvConf);
+    }
+    Ok(())
+}
+
+fn wait(machine: &mut Machine) -> Result<(), NetworkError> {
+    let limit = now().saturating_add(LIMIT);
+    // Before the next look: what comes after it is announced.
+    let uevents = disk::subscribe(machine);
+    let waited = loop {
+        let Machine {
+            network,
+            events,
+            host,
+            ..
+        } = machine;
+        network.attach(events, host)?;
+        let Some(missing) = network.missing() else {
+            break Ok(());
+        };
+        if let Some(stopping) = &machine.stopping {
+            break Err(NetworkError::Stopped {
+                name: missing.endpoint.name.clone(),
+                reason: stopping.reason.clone(),
+            });
+        }
+        if now() >= limit {
+            break Err(missing.reason());
+        }
+        let until = match uevents {
+            Some(_) => limit,
+            None => limit.min(now().saturating_add(LOOK_AGAIN)),
+        };
+        machine.turn(Some(until));
+        if let Some(uevents) = &uevents
+            && machine.take_uevents()
+        {
+            // Whatever it was: all are looked for again.
+            while matches!(uevents.next(&mut [0; MOST]), Ok(Some(_))) {}
+        }
+    };
+    if let Some(uevents) = &uevents
+        && let Err(error) = machine.events.unwatch(uevents)
+    {
+        log::warn!("unwatching the kernel's device events: {error}");
+    }
+    waited
+}
+
+impl Network {
+    /// When there is something to do if nothing comes before.
+    pub fn timeout(&self) -> Option<Duration> {
+        let clients = self.attached.iter().filter_map(|one| one.dhcp.as_ref());
+        clients.filter_map(|(client, _)| client.timeout()).min()
+    }
+
+    /// Takes what DHCP servers have sent, and asks what is due.
+    pub fn turn(&mut self, host: &mut Host, now: Duration) {
+        for place in 0..self.attached.len() {
+            while let Some(event) = self.attached.get_mut(place).and_then(|one| one.turn(now)) {
+                let Some(one) = self.attached.get(place) else {
+                    return;
+                };
+                let in_use = match event {
+                    Event::Bound(lease) => {
+                        let mtu = lease.mtu.map(u32::from);
+                        if let (Some(mtu), Some(interface)) = (mtu, &one.interface) {
+                            let up = Change::Up {
+                                index: interface.index,
+                                mtu: Some(mtu),
+                            };
+                            if let Err(error) = self.change(&up) {
+                                log::warn!("MTU {mtu} of {}: {error}", interface.name);
+                            }
+                        }
+                        one.endpoint.in_use(Some(&given(&lease)))
+                    }
+                    Event::Lost => None,
+                };
+                if let Err(error) = self.apply(place, in_use, host) {
+                    log::error!("{error}");
+                }
+                self.tell();
+            }
+        }
+    }
+
+    /// Gives leased addresses back: this machine does not come again with them.
+    pub fn release(&mut self) {
+        for (client, socket) in self.attached.iter_mut().filter_map(|one| one.dhcp.as_mut()) {
+            if let Some(transmit) = client.release() {
+                let to = SocketAddrV4::new(transmit.to, SERVER_PORT);
+                if let Err(error) = socket.send(&transmit.bytes, to) {
+                    log::debug!("DHCP: {error}");
+                }
+            }
+        }
+    }
+
+    /// All endpoints and their addresses, in a line.
+    pub fn describe(&self) -> Option<String> {
+        let one = |one: &Attached| {
+            let (interface, in_use) = (one.interface.as_ref()?, one.in_use.as_ref()?);
+            let by = if one.dhcp.is_some() { " by DHCP" } else { "" };
+            Some(format!(
+                "{}: {} on {}{by}",
+                one.endpoint.name, in_use.address, interface.name
+            ))
+        };
+        let all: Vec<String> = self.attached.iter().filter_map(one).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// Puts every endpoint that is not yet on its interface there, where that has come up.
+    fn attach(&mut self, events: &EventLoop, host: &mut Host) -> Result<(), NetworkError> {
+        for place in 0..self.attached.len() {
+            let taken = self
+                .attached
+                .iter()
+                .filter_map(|one| one.interface.as_ref());
+            let taken: Vec<u32> = taken.map(|interface| interface.index).collect();
+            let Some(one) = self
+                .attached
+                .get(place)
+                .filter(|one| one.interface.is_none())
+            else {
+                continue;
+            };
+            let Some(interface) = nic::find(one.endpoint.nic, &taken) else {
+                continue;
+            };
+            let failed = one.failed(&interface);
+            let fixed = one.endpoint.in_use(None);
+            let up = Change::Up {
+                index: interface.index,
+                mtu: None,
+            };
+            self.change(&up).map_err(failed("set it up"))?;
+            let dhcp = match fixed {
+                Some(_) => None,
+                None => {
+                    let ask = Datagrams::open(&interface.name, CLIENT_PORT).and_then(|socket| {
+                        events.watch(&socket, Token::Dhcp, Interest::Readable)?;
+                        Ok(socket)
+                    });
+                    let random = random::different_each_boot();
+                    let client = Client::new(interface.mac, &self.hostname, random, now());
+                    Some((client, ask.map_err(failed("ask for an address"))?))
+                }
+            };
+            if let Some(one) = self.attached.get_mut(place) {
+                one.interface = Some(interface);
+                one.dhcp = dhcp;
+            }
+            if fixed.is_some() {
+                self.apply(place, fixed, host)?;
+            }
+        }
+        // The first questions do not wait for a turn.
+        self.turn(host, now());
+        Ok(())
+    }
+
+    /// An endpoint that has no address yet.
+    fn missing(&self) -> Option<&Attached> {
+        self.attached.iter().find(|one| one.in_use.is_none())
+    }
+
+    /// From what an endpoint used to what it uses now.
+    fn apply(
+        &mut self,
+        place: usize,
+        in_use: Option<InUse>,
+        host: &mut Host,
+    ) -> Result<(), NetworkError> {
+        let Some(one) = self.attached.get_mut(place) else {
+            return Ok(());
+        };
+        let Some(interface) = one.interface.clone() else {
+            return Ok(());
+        };
+        let name = one.endpoint.name.clone();
+        let failed = one.failed(&interface);
+        let before = std::mem::replace(&mut one.in_use, in_use.clone());
+        let route = |used: &InUse, (to, via): &(_, Option<IpAddr>)| Route {
+            index: interface.index,
+            to: *to,
+            via: *via,
+            on_link: via.is_some_and(|via| !used.address.contains(via)),
+        };
+        if let Some(before) = &before {
+            let kept = in_use.as_ref().map(|in_use| in_use.address);
+            let gone = before.routes.iter().filter(|way| {
+                !in_use
+                    .as_ref()
+                    .is_some_and(|in_use| in_use.routes.contains(way))
+            });
+            let mut changes: Vec<Change> = gone
+                .map(|way| Change::RemoveRoute(route(before, way)))
+                .collect();
+            if kept != Some(before.address) {
+                changes.push(Change::RemoveAddress {
+                    index: interface.index,
+                    net: before.address,
+                });
+            }
+            for change in changes {
+                if let Err(error) = self.change(&change) {
+                    log::debug!("network {name:?}: {change:?}: {error}");
+                }
+            }
+        }
+        let Some(in_use) = in_use else {
+            log::error!(
+                "network {name:?}: the address on {} is lost",
+                interface.name
+            );
+            return Ok(());
+        };
+        let add = Change::AddAddress {
+            index: interface.index,
+            net: in_use.address,
+        };
+        self.change(&add)
+            .map_err(failed(&format!("set the address {}", in_use.address)))?;
+        for way in &in_use.routes {
+            self.change(&Change::AddRoute(route(&in_use, way)))
+                .map_err(failed(&format!("set the route to {}", way.0)))?;
+        }
+        log::info!("network {name:?}: {} on {}", in_use.address, interface.name);
+        host.address(&name, &in_use.address);
+        Ok(())
+    }
+
+    /// Writes the files of the container that name addresses.
+    fn tell(&self) {
+        if !self.furnished {
+            return;
+        }
+        let used = self.attached.iter().filter_map(|one| one.in_use.as_ref());
+        let used: Vec<&InUse> = used.collect();
+        let addresses: Vec<IpAddr> = used.iter().map(|one| one.address.address).collect();
+        let given = used.iter().map(|one| one.domain.as_str());
+        let domain = given.fold(self.domain.as_str(), |known, domain| {
+            if known.is_empty() { domain } else { known }
+        });
+        files::write(
+            File::Hosts,
+            &plan::hosts(&self.hostname, domain, &addresses),
+        );
+        if !self.attached.is_empty() {
+            let servers: Vec<IpAddr> = used
+                .iter()
+                .flat_map(|one| one.nameservers.clone())
+                .collect();
+            files::write(File::ResolvConf, &plan::resolv_conf(&servers, domain));
+        }
+    }
+
+    fn change(&self, change: &Change) -> io::Result<()> {
+        let routing = self.routing.as_ref().ok_or(Errno::AFNOSUPPORT)?;
+        let mut buffer = [0; MOST];
+        let answer = routing.ask(&rtnetlink::request(change), &mut buffer)?;
+        match rtnetlink::answer(answer) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(number)) => Err(io::Error::from_raw_os_error(number)),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+impl Attached {
+    /// What has come of one message, or of the time.
+    fn turn(&mut self, now: Duration) -> Option<Event> {
+        let (client, socket) = self.dhcp.as_mut()?;
+        let mut buffer = [0; MOST];
+        loop {
+            match socket.receive(&mut buffer) {
+                Ok(Some(bytes)) => {
+                    if let Some(event) = client.receive(now, bytes) {
+                        return Some(event);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    log::debug!("DHCP: {error}");
+                    break;
+                }
+            }
+        }
+        let (transmit, event) = client.poll(now);
+        if let Some(transmit) = transmit {
+            let to = SocketAddrV4::new(transmit.to, SERVER_PORT);
+            if let Err(error) = socket.send(&transmit.bytes, to) {
+                // It is asked again.
+                log::debug!("DHCP: {error}");
+            }
+        }
+        event
+    }
+
+    fn failed(
+        &self,
+        interface: &Interface,
+    ) -> impl Fn(&str) -> Box<dyn FnOnce(io::Error) -> NetworkError> + use<> {
+        let (name, interface) = (self.endpoint.name.clone(), interface.name.clone());
+        move |action| {
+            let (name, action, interface) = (name.clone(), action.to_owned(), interface.clone());
+            Box::new(|cause| NetworkError::Kernel {
+                name,
+                action,
+                interface,
+                cause,
+            })
+        }
+    }
+
+    /// Why it has no address.
+    fn reason(&self) -> NetworkError {
+        let name = self.endpoint.name.clone();
+        match (&self.interface, &self.dhcp) {
+            (Some(interface), Some((client, _))) => NetworkError::NoLease {
+                name,
+                interface: interface.name.clone(),
+                limit: LIMIT,
+                refusal: match client.refusal() {
+                    "" => String::new(),
+                    text => format!("; one refuses: {text}"),
+                },
+            },
+            _ => NetworkError::NoNic {
+                name,
+                nic: self.endpoint.nic,
+                limit: LIMIT,
+                seen: nic::all(),
+            },
+        }
+    }
+}
+
+fn given(lease: &Lease) -> Given {
+    let routes = lease.routes.iter();
+    Given {
+        address: lease.address,
+        gateway: lease.gateway.map(IpAddr::V4),
+        routes: routes.map(|(to, via)| (*to, IpAddr::V4(*via))).collect(),
+        nameservers: lease.nameservers.iter().copied().map(IpAddr::V4).collect(),
+        domain: lease.domain.clone(),
+    }
+}
