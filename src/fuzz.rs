@@ -12,19 +12,21 @@ use crate::link::{
     control,
 };
 use crate::listener::vspc::{Port, Told};
+use crate::net::dhcp::{self, Client};
 use crate::vmm::file::VmxFile;
 
 /// A function that takes any bytes.
 pub type Body = fn(&[u8]);
 
 /// All of them, by name.
-pub const BODIES: [(&str, Body); 6] = [
+pub const BODIES: [(&str, Body); 7] = [
     ("conversation", conversation),
     ("control", control_messages),
     ("guestinfo", guestinfo_keys),
     ("document", document),
     ("vmx", vmx_file),
     ("vspc", serial_port),
+    ("dhcp", dhcp_server),
 ];
 
 /// Bytes that a guest keeps in [`conversation`].
@@ -298,4 +300,39 @@ fn hear(data: &[u8], piece: usize) -> ((Vec<u8>, Vec<Told>), usize) {
     }
     port.poll_transmit(&mut answers);
     ((line, all), answers.len())
+}
+
+/// What a DHCP server sends: two bytes of seconds before each message, and two of its length. A message gets
+/// the number of the client's question, which no stranger could guess.
+///
+/// # Panics
+/// The client would ask without a pause, or takes an address that no interface can have.
+pub fn dhcp_server(mut data: &[u8]) {
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    let mut now = Duration::ZERO;
+    let mut client = Client::new(MAC, "host", 1, now);
+    let mut number = [0; 4];
+    while let Some(([s0, s1, l0, l1], rest)) = data.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_le_bytes([*l0, *l1]) % 1500).min(rest.len());
+        let (message, rest) = rest.split_at(length);
+        data = rest;
+        now += Duration::from_secs(u64::from(u16::from_le_bytes([*s0, *s1])));
+        if let (Some(question), _) = client.poll(now) {
+            number.copy_from_slice(&question.bytes[4..8]);
+        }
+        assert!(
+            client.timeout().is_none_or(|next| next > now),
+            "it asks without a pause"
+        );
+        let mut message = message.to_vec();
+        if message.len() >= 34 {
+            message[4..8].copy_from_slice(&number);
+            message[28..34].copy_from_slice(&MAC);
+        }
+        if let Some(dhcp::Event::Bound(lease)) = client.receive(now, &message) {
+            assert!(lease.address.prefix <= 32 && !lease.address.address.is_unspecified());
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            assert!(lease.domain.bytes().all(plain), "{:?}", lease.domain);
+        }
+    }
 }

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 seconds=${FOR:-60}
-targets=${TARGET:-conversation control guestinfo document vmx vspc}
+targets=${TARGET:-conversation control guestinfo document vmx vspc dhcp}
 cargo=iso-build/cargo.sh
 if ! "$cargo" fuzz --version >/dev/null 2>&1; then
     echo '  installing cargo-fuzz (two minutes, once)'
