@@ -19,12 +19,14 @@ pub mod isolation;
 pub mod json;
 pub mod model;
 mod mount_source;
+mod port;
 pub mod signal;
 mod validate;
 
 pub use document::from_document;
 pub use error::{Errors, Problem, Shown};
 pub use mount_source::{MountSource, MountSourceError};
+pub use port::{PublishedPort, PublishedPortError, Transport};
 pub use validate::validate;
 
 #[cfg(test)]

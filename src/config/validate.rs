@@ -8,6 +8,7 @@ use super::error::{Errors, Problem, Shown};
 use super::field::{self, Entry, Leaf, Map};
 use super::model::{ContainerVm, Generation, IpNet, Mount, Network, Session};
 use super::mount_source::MountSource;
+use super::port::PublishedPort;
 use super::signal;
 
 /// Bits before the IPv4 address in `::ffff:a.b.c.d`.
@@ -357,6 +358,11 @@ impl Check {
             if length > ADDRESSES {
                 let expected = format!("at most {ADDRESSES} entries");
                 self.malformed(at, leaf, &format!("{length} entries"), expected);
+            }
+        }
+        for port in &network.ports {
+            if port.parse::<PublishedPort>().is_err() {
+                self.malformed(at, &field::PORTS, port, PublishedPort::EXPECTED);
             }
         }
         for server in &network.nameservers {

@@ -4,7 +4,11 @@
 //! | | |
 //! |---|---|
 //! | [`dhcp`] | a DHCPv4 client (RFC 2131) |
+//! | [`firewall`] | what a trust level lets through, as rules |
+//! | [`nftables`] | these rules as the kernel takes them |
 //! | [`rtnetlink`] | the kernel's interfaces, addresses and routes (`rtnetlink(7)`) |
 
 pub mod dhcp;
+pub mod firewall;
+pub mod nftables;
 pub mod rtnetlink;

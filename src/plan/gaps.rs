@@ -1,8 +1,8 @@
 //! What a configuration asks for and this version does not do. Said aloud at the boot: a volume that
-//! is not there, or a firewall that is not up, must not be a surprise.
+//! is not there must not be a surprise.
 
 use super::volumes;
-use crate::config::model::{ContainerVm, TrustLevel};
+use crate::config::model::ContainerVm;
 
 /// One sentence for each.
 pub fn gaps(vm: &ContainerVm) -> Vec<String> {
@@ -15,18 +15,6 @@ pub fn gaps(vm: &ContainerVm) -> Vec<String> {
             "volume {name:?} is not mounted at {}: what is written there stays on the root disk",
             mount.dest
         )
-    });
-    let firewalls = vm.networks.iter().filter_map(|(name, network)| {
-        let (trust, meaning) = match network.trust {
-            TrustLevel::Unspecified | TrustLevel::Open => return None,
-            TrustLevel::Published => ("published", "every port accepts connections"),
-            TrustLevel::Closed => ("closed", "it is open both ways"),
-            TrustLevel::Outbound => ("outbound", "connections from outside are accepted"),
-            TrustLevel::Peers => ("peers", "everybody who reaches it is let in"),
-        };
-        Some(format!(
-            "network {name:?} has no firewall for the trust level {trust}: {meaning}"
-        ))
     });
     let sessions = vm.sessions.values().chain(vm.execs.values());
     let sessions = sessions.flat_map(|session| {
@@ -44,13 +32,13 @@ pub fn gaps(vm: &ContainerVm) -> Vec<String> {
         });
         restart.into_iter().chain(runblock)
     });
-    volumes.chain(firewalls).chain(sessions).collect()
+    volumes.chain(sessions).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Mount, Network, Session};
+    use crate::config::model::{Mount, Session};
 
     #[test]
     fn a_plain_container_asks_for_nothing_more() {
@@ -70,12 +58,6 @@ mod tests {
                 ..Mount::default()
             },
         );
-        let closed = Network {
-            trust: TrustLevel::Closed,
-            ..Network::default()
-        };
-        vm.networks.insert("bridge".into(), closed);
-        vm.networks.insert("open".into(), Network::default());
         let session = Session {
             id: "a".into(),
             restart: true,
@@ -84,11 +66,10 @@ mod tests {
         };
         vm.sessions.insert("a".into(), session);
         let gaps = gaps(&vm);
-        assert_eq!(gaps.len(), 4);
+        assert_eq!(gaps.len(), 3);
         assert!(
             gaps.iter()
                 .any(|gap| gap.contains("\"data\"") && gap.contains("/srv"))
         );
-        assert!(gaps.iter().any(|gap| gap.contains("\"bridge\"")));
     }
 }

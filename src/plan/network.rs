@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::model::{ContainerVm, IpNet, Network};
+use crate::config::PublishedPort;
+use crate::config::model::{ContainerVm, IpNet, Network, TrustLevel};
 
 /// A vNIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,10 @@ pub struct Endpoint {
     pub destinations: Vec<IpNet>,
     /// Who knows names.
     pub nameservers: Vec<IpAddr>,
+    /// Who may reach it.
+    pub trust: TrustLevel,
+    /// On which ports anybody may.
+    pub ports: Vec<PublishedPort>,
 }
 
 /// The endpoints, by name. Where none is said to have the default route, a single one has it.
@@ -57,6 +62,13 @@ pub fn endpoints(vm: &ContainerVm) -> Vec<Endpoint> {
         default: network.default || (alone && !network.internal),
         destinations: network.destinations.clone(),
         nameservers: network.nameservers.clone(),
+        trust: network.trust,
+        // What is none was refused with the configuration.
+        ports: network
+            .ports
+            .iter()
+            .filter_map(|port| port.parse().ok())
+            .collect(),
     };
     vm.networks.iter().map(endpoint).collect()
 }

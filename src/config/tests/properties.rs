@@ -112,7 +112,7 @@ prop_compose! {
         gateway in option::of(net()),
         nameservers in vec(net().prop_map(|net| net.address), 0..4),
         destinations in vec(net(), 0..4),
-        ports in vec(text(), 0..3),
+        ports in vec("[1-9][0-9]{0,3}(/tcp|/udp)?", 0..3),
         internal in any::<bool>(),
         trust in 0usize..6,
     ) -> Network {

@@ -1,6 +1,7 @@
 //! The container's network: begun before the disk is looked for, so that a DHCP server answers meanwhile,
 //! and waited for before the first process.
 
+mod attached;
 mod error;
 mod files;
 mod nic;
@@ -11,20 +12,22 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use self::attached::Attached;
 pub use self::error::NetworkError;
 use self::files::File;
-use self::nic::Interface;
 use super::disk;
 use super::event_loop::{EventLoop, Interest, Token, now};
 use super::host::Host;
 use super::machine::Machine;
 use crate::config::model::ContainerVm;
 use crate::net::dhcp::{CLIENT_PORT, Client, Event, Lease, SERVER_PORT};
+use crate::net::firewall::{self, Guarded};
+use crate::net::nftables;
 use crate::net::rtnetlink::{self, Change, Route};
-use crate::plan::network::{self as plan, Endpoint, Given, InUse};
+use crate::plan::network::{self as plan, Given, InUse};
 use crate::sys::datagram::Datagrams;
 use crate::sys::inside::Inside;
-use crate::sys::netlink::Routing;
+use crate::sys::netlink::Asking;
 use crate::sys::random;
 
 /// How long an interface or a DHCP server may take.
@@ -39,7 +42,7 @@ const MOST: usize = 1500;
 /// All endpoints.
 #[derive(Debug, Default)]
 pub struct Network {
-    routing: Option<Routing>,
+    routing: Option<Asking>,
     hostname: String,
     domain: String,
     attached: Vec<Attached>,
@@ -47,20 +50,12 @@ pub struct Network {
     furnished: bool,
 }
 
-#[derive(Debug)]
-struct Attached {
-    endpoint: Endpoint,
-    interface: Option<Interface>,
-    dhcp: Option<(Client, Datagrams)>,
-    in_use: Option<InUse>,
-}
-
 /// Begins: the loopback goes up, fixed addresses are there when this returns, others are asked for.
 ///
 /// # Errors
 /// The kernel refuses an address or a route.
 pub fn begin(machine: &mut Machine, vm: &ContainerVm, hostname: &str) -> Result<(), NetworkError> {
-    let routing = Routing::open().inspect_err(|error| log::warn!("no network: {error}"));
+    let routing = Asking::routing().inspect_err(|error| log::warn!("no network: {error}"));
     let mut network = Network {
         routing: routing.ok(),
         hostname: hostname.to_owned(),
@@ -75,13 +70,7 @@ pub fn begin(machine: &mut Machine, vm: &ContainerVm, hostname: &str) -> Result<
     if let Err(error) = network.change(&up) {
         log::warn!("the loopback interface stays down: {error}");
     }
-    let attached = |endpoint| Attached {
-        endpoint,
-        interface: None,
-        dhcp: None,
-        in_use: None,
-    };
-    network.attached = plan::endpoints(vm).into_iter().map(attached).collect();
+    network.attached = plan::endpoints(vm).into_iter().map(Attached::new).collect();
     machine.network = network;
     let Machine {
         network,
@@ -245,6 +234,11 @@ impl Network {
                 index: interface.index,
                 mtu: None,
             };
+            if let Some(one) = self.attached.get_mut(place) {
+                one.interface = Some(interface.clone());
+            }
+            // Before the first packet can come.
+            self.guard().map_err(failed("put up the firewall"))?;
             self.change(&up).map_err(failed("set it up"))?;
             let dhcp = match fixed {
                 Some(_) => None,
@@ -259,7 +253,6 @@ impl Network {
                 }
             };
             if let Some(one) = self.attached.get_mut(place) {
-                one.interface = Some(interface);
                 one.dhcp = dhcp;
             }
             if fixed.is_some() {
@@ -331,6 +324,8 @@ impl Network {
             index: interface.index,
             net: in_use.address,
         };
+        // Who is a peer may be another one now.
+        self.guard().map_err(failed("put up the firewall"))?;
         self.change(&add)
             .map_err(failed(&format!("set the address {}", in_use.address)))?;
         for way in &in_use.routes {
@@ -367,6 +362,35 @@ impl Network {
         }
     }
 
+    /// The rules of all endpoints that have an interface; nothing where all are open.
+    fn guard(&self) -> io::Result<()> {
+        let guarded = self.attached.iter().filter_map(|one| {
+            Some(Guarded {
+                interface: one.interface.as_ref()?.index,
+                trust: one.endpoint.trust,
+                ports: &one.endpoint.ports,
+                net: one.in_use.as_ref().map(|in_use| in_use.address),
+                dhcp: one.endpoint.address.is_none(),
+            })
+        });
+        let rules = firewall::rules(&guarded.collect::<Vec<_>>());
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let netfilter = Asking::netfilter()?;
+        let mut buffer = [0; MOST];
+        let mut answer = netfilter.ask(&nftables::transaction(&rules), &mut buffer)?;
+        loop {
+            if let Some(Err(number)) = rtnetlink::answer(answer) {
+                return Err(io::Error::from_raw_os_error(number));
+            }
+            match netfilter.next(&mut buffer)? {
+                Some(next) => answer = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
     fn change(&self, change: &Change) -> io::Result<()> {
         let routing = self.routing.as_ref().ok_or(Errno::AFNOSUPPORT)?;
         let mut buffer = [0; MOST];
@@ -375,75 +399,6 @@ impl Network {
             Some(Ok(())) => Ok(()),
             Some(Err(number)) => Err(io::Error::from_raw_os_error(number)),
             None => Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-}
-
-impl Attached {
-    /// What has come of one message, or of the time.
-    fn turn(&mut self, now: Duration) -> Option<Event> {
-        let (client, socket) = self.dhcp.as_mut()?;
-        let mut buffer = [0; MOST];
-        loop {
-            match socket.receive(&mut buffer) {
-                Ok(Some(bytes)) => {
-                    if let Some(event) = client.receive(now, bytes) {
-                        return Some(event);
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    log::debug!("DHCP: {error}");
-                    break;
-                }
-            }
-        }
-        let (transmit, event) = client.poll(now);
-        if let Some(transmit) = transmit {
-            let to = SocketAddrV4::new(transmit.to, SERVER_PORT);
-            if let Err(error) = socket.send(&transmit.bytes, to) {
-                // It is asked again.
-                log::debug!("DHCP: {error}");
-            }
-        }
-        event
-    }
-
-    fn failed(
-        &self,
-        interface: &Interface,
-    ) -> impl Fn(&str) -> Box<dyn FnOnce(io::Error) -> NetworkError> + use<> {
-        let (name, interface) = (self.endpoint.name.clone(), interface.name.clone());
-        move |action| {
-            let (name, action, interface) = (name.clone(), action.to_owned(), interface.clone());
-            Box::new(|cause| NetworkError::Kernel {
-                name,
-                action,
-                interface,
-                cause,
-            })
-        }
-    }
-
-    /// Why it has no address.
-    fn reason(&self) -> NetworkError {
-        let name = self.endpoint.name.clone();
-        match (&self.interface, &self.dhcp) {
-            (Some(interface), Some((client, _))) => NetworkError::NoLease {
-                name,
-                interface: interface.name.clone(),
-                limit: LIMIT,
-                refusal: match client.refusal() {
-                    "" => String::new(),
-                    text => format!("; one refuses: {text}"),
-                },
-            },
-            _ => NetworkError::NoNic {
-                name,
-                nic: self.endpoint.nic,
-                limit: LIMIT,
-                seen: nic::all(),
-            },
         }
     }
 }
