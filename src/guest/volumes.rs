@@ -17,6 +17,8 @@ use crate::config::model::ContainerVm;
 use crate::plan::volumes::{Source, Volume, volumes};
 use crate::sys::inside::Inside;
 
+/// Where the original's volumes have their files (`volumeDataDir` of its guest).
+const DATA: &str = ".vic.vol.data";
 /// How long filling an empty volume may take.
 const COPY_LIMIT: Duration = Duration::from_secs(600);
 
@@ -91,6 +93,9 @@ fn mount(
         what: format!("{path} ({kind})"),
         error,
     })?;
+    if disk.is_some() {
+        show_data(root, volume.dest).map_err(Cause::Folder)?;
+    }
     if volume.copy {
         let there = root.get(volume.dest, listing).map_err(Cause::Folder)?;
         let copied = machine.help(COPY_LIMIT, || {
@@ -99,6 +104,16 @@ fn mount(
         copied.map_err(Cause::Copy)?;
     }
     Ok(())
+}
+
+/// The original's appliance keeps a volume's files in a folder of its disk, so that the container finds no
+/// `lost+found` among them.
+fn show_data(root: &Inside, dest: &str) -> io::Result<()> {
+    let data = match root.get(&format!("{dest}/{DATA}"), OFlags::PATH | OFlags::DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    root.folder(dest)?.bind(data.as_fd())
 }
 
 fn of_disk(disk: &Disk) -> (&str, &str) {

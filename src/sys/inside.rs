@@ -152,6 +152,15 @@ impl Folder {
         )?)
     }
 
+    /// Mounts what is open over it, with the flags that it is mounted with.
+    ///
+    /// # Errors
+    /// As `mount(2)`.
+    pub fn bind(&self, what: BorrowedFd<'_>) -> io::Result<()> {
+        let to = by_descriptor(self.0.as_fd());
+        Ok(rustix::mount::mount_bind(by_descriptor(what), to)?)
+    }
+
     /// Makes a character device.
     ///
     /// # Errors

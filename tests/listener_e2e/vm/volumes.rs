@@ -81,6 +81,21 @@ fn volumes_are_mounted_in_order_kept_and_filled_once() {
 }
 
 #[test]
+fn a_volume_of_the_original_shows_its_data_alone() {
+    let (_one, data) = disk("data-1");
+    let debugfs = e2fs(&["debugfs", "-w", "-R", "mkdir .vic.vol.data"], &data);
+    assert!(debugfs.status.success(), "{debugfs:?}");
+    let mounts = json!({ "d": { "source": "label://data-1", "dest": "/data" } });
+    let script = "ls -A /data; echo run >>/data/runs; cat /data/runs";
+    let (said, console) = run(script, &mounts, &[&data]);
+    assert_eq!(said, "run\n", "{console}");
+    let (said, console) = run(script, &mounts, &[&data]);
+    assert_eq!(said, "runs\nrun\nrun\n", "{console}");
+    let kept = e2fs(&["debugfs", "-R", "cat .vic.vol.data/runs"], &data);
+    assert_eq!(kept.stdout, b"run\nrun\n");
+}
+
+#[test]
 fn a_read_only_volume_takes_no_writes() {
     let (_one, data) = disk("data-1");
     let mounts =
