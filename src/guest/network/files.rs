@@ -6,12 +6,9 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
 use crate::sys::inside::{Inside, split};
-
-/// Where process 1 has them.
-const OURS: &str = "/container";
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +30,9 @@ impl File {
         }
     }
 
+    /// In the initramfs, which the container does not see.
     fn ours(self) -> String {
-        format!("{OURS}/{}", self.name())
+        format!("/{}", self.name())
     }
 }
 
@@ -45,15 +43,7 @@ pub fn write(file: File, text: &str) {
         options.write(true).create(true).truncate(true).mode(0o644);
         options.open(file.ours())?.write_all(text.as_bytes())
     };
-    let written = match write() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            rustix::fs::mkdir(OURS, Mode::from_raw_mode(0o755))
-                .map_err(io::Error::from)
-                .and_then(|()| write())
-        }
-        done => done,
-    };
-    if let Err(error) = written {
+    if let Err(error) = write() {
         log::warn!("{}: {error}", file.ours());
     }
 }
