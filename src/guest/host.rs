@@ -56,6 +56,12 @@ impl Host {
         self.set(keys.stop_time(subject, seconds(time_ms)));
     }
 
+    /// The session was started again, for the so manieth time.
+    pub fn restarted(&mut self, subject: Subject<'_>, count: u32) {
+        let Some(keys) = self.keys else { return };
+        self.set(Some(keys.resurrections(subject, count)));
+    }
+
     /// The address in use on the endpoint of this name.
     pub fn address(&mut self, endpoint: &str, net: &IpNet) {
         let Some(keys) = self.keys else { return };

@@ -40,7 +40,7 @@ pub struct Machine {
     pub(super) last_channel: Channel,
     timing: LinkConfig,
     /// Where sessions run; none before the disk is mounted, and after it is left.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// Steps of a stop that are still to be taken; none asked for: `None`.
     pub(super) stopping: Option<Stopping>,
     /// Kernel device events may be waiting.
@@ -350,6 +350,7 @@ impl Machine {
         self.receive(now);
         self.network.turn(&mut self.host, now);
         self.each_session(Session::refill);
+        self.restart_sessions(now);
         self.settles = self.settle();
         self.retire();
         self.transmit(now);
@@ -401,6 +402,7 @@ impl Machine {
             grace: Duration::from_secs(u64::from(self.timing.stdio_grace)),
             stall: Duration::from_secs(u64::from(self.timing.exit_wait)),
             progress: self.progress,
+            stopping: self.stopping.is_some(),
         };
         let (sessions, mut desk) = self.desk(now());
         sessions

@@ -7,6 +7,7 @@ use super::console;
 use super::disk::mount::ROOT;
 use super::event_loop::now;
 use super::machine::Machine;
+use super::session::Session;
 use crate::link::{Control, control::PowerAction};
 use crate::plan::stop::{CONTINUE, DEFAULT_GRACE, DEFAULT_SIGNAL, KILL, hold_until};
 use crate::sys::power::{self, Ending};
@@ -41,14 +42,14 @@ pub fn run(machine: &mut Machine, reason: &str) -> ! {
 
 /// The sessions that still run get their own stop signals, the usual grace, and SIGKILL.
 fn stop_sessions(machine: &mut Machine) {
-    if !machine.sessions().iter().any(|session| session.is_alive()) {
+    if !machine.sessions().iter().any(Session::goes_on) {
         return;
     }
     machine.stop("the primary session has ended", DEFAULT_GRACE);
     let limit = now()
         .saturating_add(DEFAULT_GRACE)
         .saturating_add(KILL_LIMIT);
-    while now() < limit && machine.sessions().iter().any(|session| session.is_alive()) {
+    while now() < limit && machine.sessions().iter().any(Session::goes_on) {
         machine.turn(Some(limit));
     }
 }

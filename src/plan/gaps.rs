@@ -17,20 +17,11 @@ pub fn gaps(vm: &ContainerVm) -> Vec<String> {
         )
     });
     let sessions = vm.sessions.values().chain(vm.execs.values());
-    let sessions = sessions.flat_map(|session| {
-        let restart = session.restart.then(|| {
-            format!(
-                "session {}: it is not started again when it ends",
-                session.id
-            )
-        });
-        let runblock = session.runblock.then(|| {
-            format!(
-                "session {}: its start does not wait for the first client",
-                session.id
-            )
-        });
-        restart.into_iter().chain(runblock)
+    let sessions = sessions.filter(|session| session.runblock).map(|session| {
+        format!(
+            "session {}: its start does not wait for the first client",
+            session.id
+        )
     });
     volumes.chain(sessions).collect()
 }
@@ -60,13 +51,12 @@ mod tests {
         );
         let session = Session {
             id: "a".into(),
-            restart: true,
             runblock: true,
             ..Session::default()
         };
         vm.sessions.insert("a".into(), session);
         let gaps = gaps(&vm);
-        assert_eq!(gaps.len(), 3);
+        assert_eq!(gaps.len(), 2);
         assert!(
             gaps.iter()
                 .any(|gap| gap.contains("\"data\"") && gap.contains("/srv"))

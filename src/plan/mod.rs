@@ -8,6 +8,7 @@
 //! | [`process`] | a session's program, arguments, environment and working directory |
 //! | [`user`] | names to numbers, by the container's own `/etc/passwd` and `/etc/group` |
 //! | [`gaps`] | what a configuration asks for and this version does not do |
+//! | [`restart`] | when a session that ends is started again |
 //! | [`stop`] | who is asked to stop, by which signal, and what comes after |
 
 pub mod gaps;
@@ -15,6 +16,7 @@ pub mod isolation;
 pub mod mounts;
 pub mod network;
 pub mod process;
+pub mod restart;
 pub mod stop;
 pub mod user;
 pub mod volumes;

@@ -14,7 +14,10 @@ impl Session {
     pub fn reaped(&mut self, pid: i32, end: End, oom: bool, desk: &mut Desk<'_>) -> bool {
         let own = match &self.state {
             State::Starting { pid, .. } | State::Running { pid, .. } => *pid,
-            State::Waiting | State::Ended { .. } | State::Reported { .. } => return false,
+            State::Waiting
+            | State::Ended { .. }
+            | State::Resting { .. }
+            | State::Reported { .. } => return false,
         };
         if own != pid {
             return false;
@@ -38,8 +41,10 @@ impl Session {
 
     /// Sends the exit record if it is time. Returns when to ask again.
     pub fn settle(&mut self, patience: &Patience, desk: &mut Desk<'_>) -> Option<Duration> {
-        let State::Ended { at, .. } = &self.state else {
-            return None;
+        let at = match &self.state {
+            State::Ended { at, .. } => at,
+            State::Resting { until, .. } => return Some(*until),
+            _ => return None,
         };
         let outputs = [&self.stdout, &self.stderr];
         let facts = Facts {
@@ -52,6 +57,9 @@ impl Session {
         };
         match ending::decide(desk.now, &facts) {
             Decision::Wait(until) => return until,
+            Decision::Complete | Decision::Cut if !patience.stopping && self.rest(desk) => {
+                return self.settle(patience, desk);
+            }
             Decision::Complete => self.report(false, desk),
             Decision::Cut => {
                 if facts.owed {

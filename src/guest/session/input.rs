@@ -62,6 +62,22 @@ impl Input {
         }
     }
 
+    /// It goes on where an earlier run's has ended.
+    pub fn after(self, earlier: &Self) -> Self {
+        Self {
+            received: earlier.received,
+            ends: earlier.ends,
+            ..self
+        }
+    }
+
+    /// A process may read now: an end that came before it is its end.
+    pub fn begin(&mut self, desk: &mut Desk<'_>) {
+        if self.ends {
+            self.end(self.received, desk);
+        }
+    }
+
     /// Bytes have come, behind all before them.
     pub fn data(&mut self, offset: u64, bytes: &[u8], desk: &mut Desk<'_>) {
         self.received = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));

@@ -10,6 +10,7 @@ mod exit;
 mod input;
 mod output;
 mod record;
+mod restart;
 mod start;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +23,7 @@ use super::host::Host;
 use crate::config::guestinfo::Subject;
 use crate::config::model;
 use crate::link::{Channel, Control, ExitClass, ExitRecord, Link, Stream};
+use crate::plan::restart::Restarts;
 use crate::sys::{pty, signals, spawn};
 
 pub use self::record::text_of;
@@ -52,6 +54,8 @@ pub struct Patience {
     pub stall: Duration,
     /// When the link last got on.
     pub progress: Duration,
+    /// Nothing is started any more.
+    pub stopping: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,12 @@ enum State {
     Ended {
         record: ExitRecord,
         at: Duration,
+    },
+    /// Ended, and to be started again.
+    Resting {
+        record: ExitRecord,
+        at: Duration,
+        until: Duration,
     },
     Reported {
         record: ExitRecord,
@@ -103,6 +113,9 @@ pub struct Session {
     master: Option<OwnedFd>,
     /// Lines and columns that its terminal begins with.
     size: (u16, u16),
+    /// When its process was started, the last time.
+    begun: Duration,
+    restarts: Restarts,
 }
 
 /// A terminal's size until a client says otherwise.
@@ -123,6 +136,8 @@ impl Session {
             tried: Vec::new(),
             master: None,
             size: TERMINAL,
+            begun: Duration::ZERO,
+            restarts: Restarts::default(),
         }
     }
 
@@ -172,7 +187,10 @@ impl Session {
     pub fn record(&self) -> Option<&ExitRecord> {
         match &self.state {
             State::Ended { record, .. } | State::Reported { record, .. } => Some(record),
-            State::Waiting | State::Starting { .. } | State::Running { .. } => None,
+            State::Waiting
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Resting { .. } => None,
         }
     }
 
@@ -180,7 +198,10 @@ impl Session {
     pub fn ended(&self) -> Option<Duration> {
         match &self.state {
             State::Ended { at, .. } | State::Reported { at, .. } => Some(*at),
-            State::Waiting | State::Starting { .. } | State::Running { .. } => None,
+            State::Waiting
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Resting { .. } => None,
         }
     }
 
@@ -276,6 +297,7 @@ impl Session {
 
     /// It does not run, and never will.
     pub fn fail(&mut self, reason: &str, desk: &mut Desk<'_>) {
+        self.end_rest(desk);
         if matches!(self.state, State::Waiting) {
             let record = ExitRecord::failed(ExitClass::Failed, reason.to_owned(), wall_ms());
             self.not_started(record, desk);
@@ -333,7 +355,9 @@ impl Session {
             State::Starting { pidfd, .. } | State::Running { pidfd, .. } => {
                 signals::send(pidfd.as_fd(), number)
             }
-            State::Waiting => Err(std::io::Error::other("the session has not started")),
+            State::Waiting | State::Resting { .. } => {
+                Err(std::io::Error::other("the session does not run"))
+            }
             State::Ended { .. } | State::Reported { .. } => {
                 Err(std::io::Error::other("the session has ended"))
             }

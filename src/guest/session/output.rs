@@ -21,6 +21,8 @@ pub struct Output {
     watched: bool,
     /// Offset up to which the process had written when it ended.
     owed: u64,
+    /// The end of the pipe is not the end of the stream: another run goes on with it.
+    goes_on: bool,
     /// The stream has ended, and somebody still writes: it is read, and nobody is told.
     cut: bool,
 }
@@ -34,6 +36,7 @@ impl Output {
             fd: None,
             watched: false,
             owed: 0,
+            goes_on: false,
             cut: false,
         }
     }
@@ -44,6 +47,11 @@ impl Output {
             fd: Some(fd),
             ..Self::none(channel, stream)
         }
+    }
+
+    /// Only its session's record ends the stream.
+    pub fn going_on(self, goes_on: bool) -> Self {
+        Self { goes_on, ..self }
     }
 
     /// Somebody may still write, and it counts.
@@ -90,6 +98,7 @@ impl Output {
             };
             match rustix::io::read(fd, &mut *piece) {
                 // A terminal whose other end is closed says EIO.
+                Ok(0) | Err(Errno::IO) if self.goes_on => self.let_go(desk),
                 Ok(0) | Err(Errno::IO) => self.close(desk),
                 Ok(length) => {
                     let bytes = piece.get(..length).unwrap_or_default();
@@ -159,6 +168,12 @@ impl Output {
 
     /// Ends the stream where it is, and nobody reads it any more.
     pub fn close(&mut self, desk: &mut Desk<'_>) {
+        self.let_go(desk);
+        desk.link.finish(self.channel, self.stream);
+    }
+
+    /// Nobody reads it any more; the stream may go on.
+    pub fn let_go(&mut self, desk: &mut Desk<'_>) {
         if let Some(fd) = self.fd.take() {
             // Taken off first: a copy of the descriptor in a child would keep it in the set.
             if self.watched
@@ -168,6 +183,5 @@ impl Output {
             }
             self.watched = false;
         }
-        desk.link.finish(self.channel, self.stream);
     }
 }

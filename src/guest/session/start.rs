@@ -112,9 +112,10 @@ impl Session {
             .iter()
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
-        self.stdin = streams.stdin;
-        self.stdout = streams.stdout;
-        self.stderr = streams.stderr;
+        self.begun = desk.now;
+        self.stdin = streams.stdin.after(&self.stdin);
+        self.stdout = streams.stdout.going_on(self.config.restart);
+        self.stderr = streams.stderr.going_on(self.config.restart);
         self.master = streams.master;
         if let Err(error) = desk.events.watch(
             &started.outcome,
@@ -134,6 +135,7 @@ impl Session {
             // One stream is all that a terminal has.
             self.stderr.close(desk);
         }
+        self.stdin.begin(desk);
         self.stdout.pump(desk);
         self.stderr.pump(desk);
         Ok(())
@@ -261,6 +263,8 @@ fn database(root: &Inside, path: &'static str) -> Result<Vec<u8>, NotTried> {
 fn console(root: &Inside, pty: &Pty) -> Option<CString> {
     match root.make_file(CONSOLE, 0o600) {
         Ok(()) => Some(pty.path.clone()),
+        // An earlier run's.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Some(pty.path.clone()),
         Err(error) => {
             log::warn!("{CONSOLE} of the container: {error}");
             None

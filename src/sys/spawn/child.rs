@@ -134,6 +134,9 @@ fn join(namespaces: &Namespaces) -> Outcome {
 fn console(program: &Program<'_>) {
     if let Some(terminal) = program.console {
         let (target, none) = (c"/dev/console", ptr::null::<c_char>());
+        // An earlier run's terminal, where there was one.
+        // SAFETY: the path is a text that lives in this memory.
+        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
         // SAFETY: both paths are texts that live in this memory; a bind mount takes no more.
         unsafe {
             libc::mount(

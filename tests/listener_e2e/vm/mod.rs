@@ -6,6 +6,7 @@ mod monitor;
 mod moves;
 mod network;
 mod power;
+mod restart;
 mod secrets;
 mod volumes;
 mod waits;
