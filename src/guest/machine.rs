@@ -331,8 +331,9 @@ impl Machine {
         }
         for ready in &ready {
             match ready.token {
-                // Looked at above, below, and by whoever has them made.
-                Token::Signals | Token::Dhcp | Token::Namespaces => {}
+                // Looked at above, and by whoever has them made.
+                Token::Signals | Token::Namespaces => {}
+                Token::Dhcp => self.network.turn(&mut self.host, now),
                 Token::Carrier => {
                     if let Some(carrier) = &mut self.carrier {
                         carrier.changed(*ready, &mut self.link);
@@ -348,7 +349,9 @@ impl Machine {
         }
         self.ready = ready;
         self.receive(now);
-        self.network.turn(&mut self.host, now);
+        if self.network.timeout().is_some_and(|until| until <= now) {
+            self.network.turn(&mut self.host, now);
+        }
         self.each_session(Session::refill);
         self.restart_sessions(now);
         self.settles = self.settle();
