@@ -14,6 +14,8 @@ use crate::sys::serial;
 
 /// The port for the log.
 const PORT: &str = "ttyS1";
+/// Where the kernel is told which of its messages its consoles show.
+const KERNEL_LEVEL: &str = "/proc/sys/kernel/printk";
 /// Bytes of log kept until the console is open.
 const PENDING_MOST: usize = 8 << 10;
 
@@ -44,8 +46,20 @@ pub fn install() {
     }
 }
 
-/// The configuration's `diagnostics/debug`.
+/// The configuration's `diagnostics/debug`: with 1 our own details and what the kernel does, too, with 2
+/// all that either has to say.
 pub fn set_level(debug: u32) {
+    let kernel = match debug {
+        // As its command line has it: its errors.
+        0 => None,
+        1 => Some("7"),
+        _ => Some("8"),
+    };
+    if let Some(level) = kernel
+        && let Err(error) = std::fs::write(KERNEL_LEVEL, level)
+    {
+        log::warn!("{KERNEL_LEVEL}: {error}");
+    }
     log::set_max_level(match debug {
         0 => LevelFilter::Info,
         1 => LevelFilter::Debug,

@@ -190,3 +190,16 @@ fn to_vmdk(raw: &std::path::Path, machine: &Machine) {
         .expect("qemu-img");
     assert!(made.success());
 }
+
+/// The kernel's errors are on the console always; with `diagnostics/debug` what it does is, too.
+#[test]
+fn the_kernel_s_own_messages_are_on_the_console_when_they_are_asked_for() {
+    const MOUNTED: &str = "EXT4-fs (sda): mounted filesystem";
+    for (debug, shown) in [("0", false), ("1", true)] {
+        let mut machine = Machine::new(&["/bin/true"]);
+        machine.set("guestinfo./diagnostics/debug", debug);
+        assert_eq!(machine.run(), "0", "{}", machine.told());
+        let console = machine.console();
+        assert_eq!(console.contains(MOUNTED), shown, "{console}");
+    }
+}
