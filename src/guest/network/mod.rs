@@ -95,8 +95,8 @@ pub fn settle(machine: &mut Machine, root: &Inside) -> Result<(), NetworkError> 
     files::write(File::Hostname, &format!("{}\n", network.hostname));
     files::mount(root, File::Hosts);
     files::mount(root, File::Hostname);
-    // Without a network the image's own may be as good.
-    if !network.attached.is_empty() {
+    // Where nobody is known who knows names, the image's own may be as good.
+    if network.knows_names() {
         files::mount(root, File::ResolvConf);
     }
     Ok(())
@@ -335,6 +335,11 @@ impl Network {
         log::info!("network {name:?}: {} on {}", in_use.address, interface.name);
         host.address(&name, &in_use.address);
         Ok(())
+    }
+
+    fn knows_names(&self) -> bool {
+        let mut used = self.attached.iter().filter_map(|one| one.in_use.as_ref());
+        used.any(|one| !one.nameservers.is_empty())
     }
 
     /// Writes the files of the container that name addresses.
