@@ -4,13 +4,9 @@
 use std::net::IpAddr;
 
 use super::firewall::{Chain, Match, Rule, Verdict};
+use super::netlink::{ACKNOWLEDGE, APPEND, Attributes, CREATE, Messages};
 use crate::config::model::IpNet;
 
-/// Netlink: a request, an answer to it is wanted, what is missing is made.
-const REQUEST: u16 = 0x1;
-const ACKNOWLEDGE: u16 = 0x4;
-const CREATE: u16 = 0x400;
-const APPEND: u16 = 0x800;
 /// A transaction's ends, and the subsystem that its messages are of.
 const BEGIN: u16 = 0x10;
 const END: u16 = 0x11;
@@ -19,11 +15,8 @@ const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
-/// Both versions of IP; of no version.
-const INET: u8 = 1;
-const UNSPECIFIED: u8 = 0;
-/// An attribute that holds others.
-const NESTED: u16 = 0x8000;
+/// The header of the messages between: of both versions of IP.
+const OF_INET: [u8; 4] = [1, 0, 0, 0];
 
 /// The name of our table, which `nft list ruleset` shows.
 const TABLE: &[u8] = b"tether\0";
@@ -52,14 +45,19 @@ const SOURCE_V6_AT: u32 = 8;
 
 /// The transaction after which these rules, and no others of ours, hold.
 pub fn transaction(rules: &[Rule]) -> Vec<u8> {
-    let mut batch = Batch::default();
-    batch.message(BEGIN, 0, UNSPECIFIED, SUBSYSTEM, |_| {});
+    let mut batch = Messages::default();
+    let made = CREATE | ACKNOWLEDGE;
+    batch.add(BEGIN, 0, |to| to.raw(&end()));
     // Whether it is there or not.
     for kind in [NEW_TABLE, DELETE_TABLE, NEW_TABLE] {
-        batch.message(kind, CREATE | ACKNOWLEDGE, INET, 0, |to| to.bytes(1, TABLE));
+        batch.add(kind, made, |to| {
+            to.raw(&OF_INET);
+            to.bytes(1, TABLE);
+        });
     }
     for chain in [Chain::Input, Chain::Output] {
-        batch.message(NEW_CHAIN, CREATE | ACKNOWLEDGE, INET, 0, |to| {
+        batch.add(NEW_CHAIN, made, |to| {
+            to.raw(&OF_INET);
             to.bytes(1, TABLE);
             to.bytes(3, name(chain));
             to.nested(4, |hook| {
@@ -72,7 +70,8 @@ pub fn transaction(rules: &[Rule]) -> Vec<u8> {
         });
     }
     for rule in rules {
-        batch.message(NEW_RULE, CREATE | APPEND | ACKNOWLEDGE, INET, 0, |to| {
+        batch.add(NEW_RULE, made | APPEND, |to| {
+            to.raw(&OF_INET);
             to.bytes(1, TABLE);
             to.bytes(2, name(rule.chain));
             to.nested(4, |expressions| {
@@ -83,8 +82,13 @@ pub fn transaction(rules: &[Rule]) -> Vec<u8> {
             });
         });
     }
-    batch.message(END, 0, UNSPECIFIED, SUBSYSTEM, |_| {});
-    batch.bytes
+    batch.add(END, 0, |to| to.raw(&end())).take()
+}
+
+/// The header of a transaction's ends (`struct nfgenmsg`): of no version of IP, and whose transaction.
+fn end() -> [u8; 4] {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    [0, 0, high, low]
 }
 
 const fn name(chain: Chain) -> &'static [u8] {
@@ -217,71 +221,6 @@ fn verdict(to: &mut Attributes<'_>, verdict: Verdict) {
     });
 }
 
-/// Messages, one after another.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    count: u32,
-}
-
-impl Batch {
-    fn message(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        family: u8,
-        resource: u16,
-        fill: impl FnOnce(&mut Attributes<'_>),
-    ) {
-        let start = self.bytes.len();
-        self.bytes.extend([0; 4]);
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend((REQUEST | flags).to_ne_bytes());
-        self.bytes.extend(self.count.to_ne_bytes());
-        self.bytes.extend([0; 4]);
-        self.bytes.extend([family, 0]);
-        self.bytes.extend(resource.to_be_bytes());
-        fill(&mut Attributes(&mut self.bytes));
-        let length = u32::try_from(self.bytes.len() - start).unwrap_or_default();
-        put(&mut self.bytes, start, &length.to_ne_bytes());
-        self.count += 1;
-    }
-}
-
-struct Attributes<'b>(&'b mut Vec<u8>);
-
-impl Attributes<'_> {
-    fn bytes(&mut self, kind: u16, value: &[u8]) {
-        self.begun(kind, |to| to.0.extend_from_slice(value));
-    }
-
-    fn number(&mut self, kind: u16, value: u32) {
-        self.bytes(kind, &value.to_be_bytes());
-    }
-
-    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes<'_>)) {
-        self.begun(kind | NESTED, fill);
-    }
-
-    /// Its length is known when it is filled.
-    fn begun(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes<'_>)) {
-        let start = self.0.len();
-        self.0.extend([0; 2]);
-        self.0.extend(kind.to_ne_bytes());
-        fill(&mut Attributes(self.0));
-        let length = u16::try_from(self.0.len() - start).unwrap_or_default();
-        put(self.0, start, &length.to_ne_bytes());
-        let whole = self.0.len().next_multiple_of(4);
-        self.0.resize(whole, 0);
-    }
-}
-
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    for (to, from) in bytes.iter_mut().skip(at).zip(value) {
-        *to = *from;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,10 +261,9 @@ mod tests {
 
     #[test]
     fn an_expression_is_as_the_kernel_reads_it() {
-        let mut bytes = Vec::new();
-        meta(&mut Attributes(&mut bytes), META_IN);
+        let bytes = Messages::default().add(0, 0, |to| meta(to, META_IN)).take();
         assert_eq!(
-            bytes,
+            bytes[16..],
             [
                 36, 0, 1, 0x80, // one expression
                 9, 0, 1, 0, b'm', b'e', b't', b'a', 0, 0, 0, 0, // its name

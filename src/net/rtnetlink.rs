@@ -1,24 +1,16 @@
-//! Requests to the kernel to change interfaces, addresses and routes, and its answers: `rtnetlink(7)`,
+//! Requests to the kernel to change interfaces, addresses and routes: `rtnetlink(7)`,
 //! linux/rtnetlink.h, linux/if_addr.h. Numbers are in this machine's order, addresses in the network's.
 
 use std::net::IpAddr;
 
+use super::netlink::{ACKNOWLEDGE, Attributes, CREATE, Messages, REPLACE};
 use crate::config::model::IpNet;
 
-/// Bytes of a message's header (`struct nlmsghdr`).
-const HEADER: usize = 16;
-/// An answer: an error number, 0 for none.
-const ERROR: u16 = 2;
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
-/// Flags of a request: it is one, and wants an answer.
-const REQUEST: u16 = 0x1 | 0x4;
-const REPLACE: u16 = 0x100;
-const CREATE: u16 = 0x400;
-
 const UP: u32 = 1;
 const LINK_MTU: u16 = 4;
 const ADDRESS_ADDRESS: u16 = 1;
@@ -85,67 +77,28 @@ pub struct Route {
 
 /// The request for a change, as it is sent.
 pub fn request(change: &Change) -> Vec<u8> {
-    let mut message = vec![0; HEADER];
-    let (kind, flags) = match change {
-        Change::Up { index, mtu } => {
-            message.extend([0; 4]);
-            message.extend(index.to_ne_bytes());
-            message.extend(UP.to_ne_bytes());
-            message.extend(UP.to_ne_bytes());
-            if let Some(mtu) = mtu {
-                attribute(&mut message, LINK_MTU, &mtu.to_ne_bytes());
+    let mut message = Messages::default();
+    let made = ACKNOWLEDGE | CREATE | REPLACE;
+    match change {
+        Change::Up { index, mtu } => message.add(NEW_LINK, ACKNOWLEDGE, |to| {
+            to.raw(&[0; 4]);
+            for number in [*index, UP, UP] {
+                to.raw(&number.to_ne_bytes());
             }
-            (NEW_LINK, 0)
-        }
+            if let Some(mtu) = mtu {
+                to.bytes(LINK_MTU, &mtu.to_ne_bytes());
+            }
+        }),
         Change::AddAddress { index, net } => {
-            address(&mut message, *index, net);
-            (NEW_ADDRESS, CREATE | REPLACE)
+            message.add(NEW_ADDRESS, made, |to| address(to, *index, net))
         }
         Change::RemoveAddress { index, net } => {
-            address(&mut message, *index, net);
-            (DELETE_ADDRESS, 0)
+            message.add(DELETE_ADDRESS, ACKNOWLEDGE, |to| address(to, *index, net))
         }
-        Change::AddRoute(route) => {
-            way(&mut message, route);
-            (NEW_ROUTE, CREATE | REPLACE)
-        }
-        Change::RemoveRoute(route) => {
-            way(&mut message, route);
-            (DELETE_ROUTE, 0)
-        }
-    };
-    let length = u32::try_from(message.len()).unwrap_or_default();
-    let head = length.to_ne_bytes().into_iter();
-    let head = head
-        .chain(kind.to_ne_bytes())
-        .chain((REQUEST | flags).to_ne_bytes());
-    // Its number and sender stay 0: one request at a time, and the kernel knows who asks.
-    for (to, from) in message.iter_mut().zip(head) {
-        *to = from;
+        Change::AddRoute(route) => message.add(NEW_ROUTE, made, |to| way(to, route)),
+        Change::RemoveRoute(route) => message.add(DELETE_ROUTE, ACKNOWLEDGE, |to| way(to, route)),
     }
-    message
-}
-
-/// What the kernel answers to a request; `None`: these bytes are no answer.
-///
-/// # Errors
-/// The number of its error.
-pub fn answer(bytes: &[u8]) -> Option<Result<(), i32>> {
-    let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
-    let code = i32::from_ne_bytes(*bytes.get(HEADER..)?.first_chunk()?);
-    match (kind, code) {
-        (ERROR, 0) => Some(Ok(())),
-        (ERROR, code) => Some(Err(code.wrapping_neg())),
-        _ => None,
-    }
-}
-
-fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length = u16::try_from(4 + value.len()).unwrap_or_default();
-    message.extend(length.to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend_from_slice(value);
-    message.resize(message.len().next_multiple_of(4), 0);
+    .take()
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -163,35 +116,33 @@ const fn family(address: IpAddr) -> u8 {
     }
 }
 
-fn address(message: &mut Vec<u8>, index: u32, net: &IpNet) {
-    message.extend([family(net.address), net.prefix, 0, SCOPE_ANYWHERE]);
-    message.extend(index.to_ne_bytes());
+fn address(to: &mut Attributes<'_>, index: u32, net: &IpNet) {
+    to.raw(&[family(net.address), net.prefix, 0, SCOPE_ANYWHERE]);
+    to.raw(&index.to_ne_bytes());
     let bytes = octets(net.address);
-    attribute(message, ADDRESS_LOCAL, &bytes);
-    attribute(message, ADDRESS_ADDRESS, &bytes);
+    to.bytes(ADDRESS_LOCAL, &bytes);
+    to.bytes(ADDRESS_ADDRESS, &bytes);
     match net.broadcast() {
-        Some(broadcast) => attribute(message, ADDRESS_BROADCAST, &broadcast.octets()),
-        None if net.address.is_ipv6() => {
-            attribute(message, ADDRESS_FLAGS, &NO_DAD.to_ne_bytes());
-        }
+        Some(broadcast) => to.bytes(ADDRESS_BROADCAST, &broadcast.octets()),
+        None if net.address.is_ipv6() => to.bytes(ADDRESS_FLAGS, &NO_DAD.to_ne_bytes()),
         None => {}
     }
 }
 
-fn way(message: &mut Vec<u8>, route: &Route) {
-    let to = route.to.network();
+fn way(to: &mut Attributes<'_>, route: &Route) {
+    let net = route.to.network();
     let scope = route.via.map_or(SCOPE_LINK, |_| SCOPE_ANYWHERE);
     let flags = if route.on_link { ON_LINK } else { 0 };
-    message.extend([family(to.address), to.prefix, 0, 0]);
-    message.extend([TABLE_MAIN, BY_STATIC, scope, UNICAST]);
-    message.extend(flags.to_ne_bytes());
-    if to.prefix > 0 {
-        attribute(message, ROUTE_TO, &octets(to.address));
+    to.raw(&[family(net.address), net.prefix, 0, 0]);
+    to.raw(&[TABLE_MAIN, BY_STATIC, scope, UNICAST]);
+    to.raw(&flags.to_ne_bytes());
+    if net.prefix > 0 {
+        to.bytes(ROUTE_TO, &octets(net.address));
     }
     if let Some(via) = route.via {
-        attribute(message, ROUTE_VIA, &octets(via));
+        to.bytes(ROUTE_VIA, &octets(via));
     }
-    attribute(message, ROUTE_DEVICE, &route.index.to_ne_bytes());
+    to.bytes(ROUTE_DEVICE, &route.index.to_ne_bytes());
 }
 
 #[cfg(test)]
@@ -268,17 +219,5 @@ mod tests {
                 .any(|part| part == [8, 0, 1, 0, 172, 16, 0, 0])
         );
         assert_eq!(bytes[16 + 6], SCOPE_LINK);
-    }
-
-    #[test]
-    fn answers_are_read() {
-        let mut bytes = [0; 36];
-        bytes[4] = 2;
-        assert_eq!(answer(&bytes), Some(Ok(())));
-        bytes[16..20].copy_from_slice(&(-17i32).to_ne_bytes());
-        assert_eq!(answer(&bytes), Some(Err(17)));
-        bytes[4] = 3;
-        assert_eq!(answer(&bytes), None);
-        assert_eq!(answer(&[]), None);
     }
 }

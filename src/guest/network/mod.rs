@@ -22,8 +22,8 @@ use super::machine::Machine;
 use crate::config::model::ContainerVm;
 use crate::net::dhcp::{CLIENT_PORT, Client, Event, Lease, SERVER_PORT};
 use crate::net::firewall::{self, Guarded};
-use crate::net::nftables;
 use crate::net::rtnetlink::{self, Change, Route};
+use crate::net::{netlink, nftables};
 use crate::plan::network::{self as plan, Given, InUse};
 use crate::sys::datagram::Datagrams;
 use crate::sys::inside::Inside;
@@ -386,7 +386,7 @@ impl Network {
         let mut buffer = [0; MOST];
         let mut answer = netfilter.ask(&nftables::transaction(&rules), &mut buffer)?;
         loop {
-            if let Some(Err(number)) = rtnetlink::answer(answer) {
+            if let Some(Err(number)) = netlink::answer(answer) {
                 return Err(io::Error::from_raw_os_error(number));
             }
             match netfilter.next(&mut buffer)? {
@@ -400,7 +400,7 @@ impl Network {
         let routing = self.routing.as_ref().ok_or(Errno::AFNOSUPPORT)?;
         let mut buffer = [0; MOST];
         let answer = routing.ask(&rtnetlink::request(change), &mut buffer)?;
-        match rtnetlink::answer(answer) {
+        match netlink::answer(answer) {
             Some(Ok(())) => Ok(()),
             Some(Err(number)) => Err(io::Error::from_raw_os_error(number)),
             None => Err(io::ErrorKind::InvalidData.into()),
