@@ -12,9 +12,8 @@ fn a_session_is_started_again_until_it_is_stopped() {
     let appliance = Appliance::start();
     let script = "echo x >>/runs; n=$(wc -l </runs); echo run $n; trap 'exit 9' TERM; \
         if [ $n -lt 4 ]; then exit $n; fi; while :; do sleep 0.1; done";
-    let mut machine = Machine::new(appliance.port, &["/bin/sh", "-c", script])
-        .with("restart", json!(true))
-        .with("tty", json!(false));
+    let mut machine =
+        Machine::new(appliance.port, &["/bin/sh", "-c", script]).with("restart", json!(true));
     machine.boot();
     machine.until_running(&appliance);
     machine.until("the fourth run", || {
