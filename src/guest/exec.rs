@@ -1,8 +1,6 @@
 //! Sessions that are added to a running machine, and their end: the channel is given back when the
 //! listener has all of it.
 
-use std::time::Duration;
-
 use super::machine::Machine;
 use super::session::{Role, Session};
 use crate::config::model;
@@ -70,18 +68,6 @@ impl Machine {
             group,
             ..model::Session::default()
         }
-    }
-
-    /// Starts those again that have rested long enough.
-    pub(super) fn restart_sessions(&mut self, now: Duration) {
-        if self.stopping.is_some() || !self.sessions().iter().any(|session| session.is_due(now)) {
-            return;
-        }
-        let place = self.place.take();
-        if let Some(place) = &place {
-            self.each_session(|session, desk| session.restart(place, desk));
-        }
-        self.place = place;
     }
 
     /// Gives back the channels of added sessions that are over and of which the listener has all.

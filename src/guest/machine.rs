@@ -40,7 +40,7 @@ pub struct Machine {
     pub(super) last_channel: Channel,
     timing: LinkConfig,
     /// Where sessions run; none before the disk is mounted, and after it is left.
-    pub(super) place: Option<Place>,
+    place: Option<Place>,
     /// Steps of a stop that are still to be taken; none asked for: `None`.
     pub(super) stopping: Option<Stopping>,
     /// Kernel device events may be waiting.
@@ -287,6 +287,18 @@ impl Machine {
         });
         self.place = Some(place);
         self.transmit(now());
+    }
+
+    /// Starts those again that have rested long enough.
+    fn restart_sessions(&mut self, now: Duration) {
+        if self.stopping.is_some() || !self.sessions().iter().any(|session| session.is_due(now)) {
+            return;
+        }
+        let place = self.place.take();
+        if let Some(place) = &place {
+            self.each_session(|session, desk| session.restart(place, desk));
+        }
+        self.place = place;
     }
 
     /// The primary session fails for a reason of ours, before it is tried.
