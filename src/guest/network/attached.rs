@@ -1,6 +1,5 @@
 //! An endpoint, its interface, and its conversation with a DHCP server.
 
-use std::io;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -58,23 +57,6 @@ impl Attached {
             }
         }
         event
-    }
-
-    /// Of an action on its interface that the kernel refuses.
-    pub(super) fn failed(
-        &self,
-        interface: &Interface,
-    ) -> impl Fn(&str) -> Box<dyn FnOnce(io::Error) -> NetworkError> + use<> {
-        let (name, interface) = (self.endpoint.name.clone(), interface.name.clone());
-        move |action| {
-            let (name, action, interface) = (name.clone(), action.to_owned(), interface.clone());
-            Box::new(|cause| NetworkError::Kernel {
-                name,
-                action,
-                interface,
-                cause,
-            })
-        }
     }
 
     /// Why it has no address.

@@ -19,7 +19,7 @@ use super::disk;
 use super::event_loop::{EventLoop, Interest, Token, now};
 use super::host::Host;
 use super::machine::Machine;
-use crate::config::model::ContainerVm;
+use crate::config::model::{ContainerVm, TrustLevel};
 use crate::net::dhcp::{CLIENT_PORT, Client, Event, Lease, SERVER_PORT};
 use crate::net::firewall::{self, Guarded};
 use crate::net::rtnetlink::{self, Change, Route};
@@ -162,25 +162,33 @@ impl Network {
                 };
                 let in_use = match event {
                     Event::Bound(lease) => {
-                        let mtu = lease.mtu.map(u32::from);
-                        if let (Some(mtu), Some(interface)) = (mtu, &one.interface) {
-                            let up = Change::Up {
-                                index: interface.index,
-                                mtu: Some(mtu),
-                            };
-                            if let Err(error) = self.change(&up) {
-                                log::warn!("MTU {mtu} of {}: {error}", interface.name);
-                            }
-                        }
+                        self.set_mtu(one, lease.mtu);
                         one.endpoint.in_use(Some(&given(&lease)))
                     }
                     Event::Lost => None,
                 };
                 if let Err(error) = self.apply(place, in_use, host) {
                     log::error!("{error}");
+                    // What the kernel refuses is not in use: nothing starts on it.
+                    if let Some(one) = self.attached.get_mut(place) {
+                        one.in_use = None;
+                    }
                 }
                 self.tell();
             }
+        }
+    }
+
+    fn set_mtu(&self, one: &Attached, mtu: Option<u16>) {
+        let (Some(mtu), Some(interface)) = (mtu, &one.interface) else {
+            return;
+        };
+        let up = Change::Up {
+            index: interface.index,
+            mtu: Some(mtu.into()),
+        };
+        if let Err(error) = self.change(&up) {
+            log::warn!("MTU {mtu} of {}: {error}", interface.name);
         }
     }
 
@@ -228,7 +236,6 @@ impl Network {
             let Some(interface) = nic::find(one.endpoint.nic, &taken) else {
                 continue;
             };
-            let failed = one.failed(&interface);
             let fixed = one.endpoint.in_use(None);
             let up = Change::Up {
                 index: interface.index,
@@ -238,8 +245,9 @@ impl Network {
                 one.interface = Some(interface.clone());
             }
             // Before the first packet can come.
-            self.guard().map_err(failed("put up the firewall"))?;
-            self.change(&up).map_err(failed("set it up"))?;
+            self.guard()
+                .map_err(self.refused(place, "put up the firewall"))?;
+            self.change(&up).map_err(self.refused(place, "set it up"))?;
             let dhcp = match fixed {
                 Some(_) => None,
                 None => {
@@ -249,7 +257,10 @@ impl Network {
                     });
                     let random = random::different_each_boot();
                     let client = Client::new(interface.mac, &self.hostname, random, now());
-                    Some((client, ask.map_err(failed("ask for an address"))?))
+                    Some((
+                        client,
+                        ask.map_err(self.refused(place, "ask for an address"))?,
+                    ))
                 }
             };
             if let Some(one) = self.attached.get_mut(place) {
@@ -283,7 +294,7 @@ impl Network {
             return Ok(());
         };
         let name = one.endpoint.name.clone();
-        let failed = one.failed(&interface);
+        let is_peer = one.endpoint.trust == TrustLevel::Peers;
         let before = std::mem::replace(&mut one.in_use, in_use.clone());
         let route = |used: &InUse, (to, via): &(_, Option<IpAddr>)| Route {
             index: interface.index,
@@ -324,13 +335,15 @@ impl Network {
             index: interface.index,
             net: in_use.address,
         };
-        // Who is a peer may be another one now.
-        self.guard().map_err(failed("put up the firewall"))?;
+        if is_peer {
+            self.guard()
+                .map_err(self.refused(place, "put up the firewall"))?;
+        }
         self.change(&add)
-            .map_err(failed(&format!("set the address {}", in_use.address)))?;
+            .map_err(self.refused(place, &format!("set the address {}", in_use.address)))?;
         for way in &in_use.routes {
             self.change(&Change::AddRoute(route(&in_use, way)))
-                .map_err(failed(&format!("set the route to {}", way.0)))?;
+                .map_err(self.refused(place, &format!("set the route to {}", way.0)))?;
         }
         log::info!("network {name:?}: {} on {}", in_use.address, interface.name);
         host.address(&name, &in_use.address);
@@ -364,6 +377,22 @@ impl Network {
                 .flat_map(|one| one.nameservers.clone())
                 .collect();
             files::write(File::ResolvConf, &plan::resolv_conf(&servers, domain));
+        }
+    }
+
+    /// The kernel refuses an action on an endpoint's interface.
+    fn refused(&self, place: usize, action: &str) -> impl FnOnce(io::Error) -> NetworkError {
+        move |cause| {
+            let one = self.attached.get(place);
+            let interface = one.and_then(|one| one.interface.as_ref());
+            NetworkError::Kernel {
+                name: one.map(|one| one.endpoint.name.clone()).unwrap_or_default(),
+                action: action.to_owned(),
+                interface: interface
+                    .map(|interface| interface.name.clone())
+                    .unwrap_or_default(),
+                cause,
+            }
         }
     }
 
