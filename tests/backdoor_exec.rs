@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tether::backdoor::rpci::Rpc;
@@ -383,4 +384,44 @@ fn instruction_at(program: &Path, address: u64, name: &str) -> usize {
         .take(1)
         .filter(|(_, text)| text.starts_with(name))
         .count()
+}
+
+/// open-vm-tools' own daemon takes our host for VMware's: it answers each of its requests, and registers.
+#[test]
+fn the_real_tools_daemon_registers_with_our_host() {
+    if !installed("vmtoolsd", "open-vm-tools") {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let trace = folder.path().join("trace");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vmx"))
+        .args(["exec", "--trace"])
+        .arg(&trace)
+        .args(["--", "vmtoolsd"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("vmx is built");
+    let expected = [
+        "TCLO reset -> OK ATR toolbox\n",
+        "RPCI tools.capability.statechange  -> 1 \n",
+        "TCLO Capabilities_Register -> OK \n",
+        "TCLO Set_Option broadcastIP 1 -> OK \n",
+    ];
+    let limit = Instant::now() + Duration::from_secs(120);
+    let mut text = String::new();
+    while Instant::now() < limit && !expected.iter().all(|line| text.contains(line)) {
+        std::thread::sleep(Duration::from_millis(50));
+        text = std::fs::read_to_string(&trace).unwrap_or_default();
+    }
+    let pid = child.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    for traced in children.unwrap_or_default().split_whitespace() {
+        let killed = Command::new("kill").args(["-KILL", traced]).status();
+        assert!(killed.expect("kill").success());
+    }
+    child.wait().expect("vmx ends with what it runs");
+    for line in expected {
+        assert!(text.contains(line), "{line:?} in\n{text}");
+    }
 }

@@ -8,6 +8,7 @@ mod channel;
 mod instruction;
 mod rpci;
 mod strings;
+mod tools;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,8 +18,10 @@ use super::protocol::{
     self, ANSWER_PAYLOAD, ANSWER_SIZE, FLAG_COOKIE, MAGIC, PROTOCOL_RPCI, PROTOCOL_TCLO,
     UNSUPPORTED, command, halves, low_half, message, status, word,
 };
+use super::tclo::PowerEvent;
 use channel::{Channel, Cookie, Protocol};
 pub use instruction::Instruction;
+pub use tools::{PowerRefusal, Tools};
 
 /// As many as a VMware host has.
 pub const CHANNELS: usize = 8;
@@ -92,6 +95,8 @@ pub struct Options {
     pub machine_id: Option<String>,
     /// The answer to GETUUID (`uuid.bios` of the .vmx).
     pub uuid: [u8; 16],
+    /// Keep each request with its answer for [`Host::take_exchange`].
+    pub trace: bool,
     /// Where the cookies start; any number will do, they only tell channels apart.
     pub cookie_seed: u64,
 }
@@ -102,6 +107,7 @@ impl Default for Options {
             high_bandwidth: true,
             machine_id: None,
             uuid: [0; 16],
+            trace: false,
             cookie_seed: 0x7e74_6865_7200_0001,
         }
     }
@@ -112,10 +118,34 @@ impl Default for Options {
 pub struct Host {
     options: Options,
     channels: [Option<Channel>; CHANNELS],
+    /// Which of them a checkpoint has closed, and whose owner does not know it.
+    lost: [bool; CHANNELS],
     cookies: u64,
     time: Option<Duration>,
+    tools: Tools,
     requests: VecDeque<Vec<u8>>,
-    replies: VecDeque<Vec<u8>>,
+    /// What the guest has to answer next.
+    asked: Vec<u8>,
+    exchanges: VecDeque<Exchange>,
+}
+
+/// A request and its answer, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The host has asked (TCLO), not the guest (RPCI).
+    pub by_host: bool,
+    /// What was asked.
+    pub request: Vec<u8>,
+    /// What was answered.
+    pub answer: Vec<u8>,
+}
+
+impl std::fmt::Display for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let protocol = if self.by_host { "TCLO" } else { "RPCI" };
+        let (request, answer) = (self.request.escape_ascii(), self.answer.escape_ascii());
+        write!(f, "{protocol} {request} -> {answer}")
+    }
 }
 
 impl Host {
@@ -125,10 +155,13 @@ impl Host {
         Host {
             options,
             channels: std::array::from_fn(|_| None),
+            lost: [false; CHANNELS],
             cookies,
             time: None,
+            tools: Tools::default(),
             requests: VecDeque::new(),
-            replies: VecDeque::new(),
+            asked: Vec::new(),
+            exchanges: VecDeque::new(),
         }
     }
 
@@ -142,9 +175,44 @@ impl Host {
         self.requests.push_back(request.to_vec());
     }
 
-    /// The guest's answer to the oldest request that it has answered and nobody has taken yet.
-    pub fn take_reply(&mut self) -> Option<Vec<u8>> {
-        self.replies.pop_front()
+    /// The guest's tools, as far as they have told.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// Asks the guest's tools for what a change of power needs, as "Shut Down Guest" does.
+    ///
+    /// # Errors
+    /// They would not take it.
+    pub fn power(&mut self, event: PowerEvent) -> Result<(), PowerRefusal> {
+        self.tools.power(event)?;
+        self.push_request(event.name().as_bytes());
+        Ok(())
+    }
+
+    /// How the last power event went, once the guest has said so: `true`, it does what was asked.
+    pub fn take_power_outcome(&mut self) -> Option<(PowerEvent, bool)> {
+        self.tools.take_outcome()
+    }
+
+    /// The oldest exchange that nobody has taken ([`Options::trace`]).
+    pub fn take_exchange(&mut self) -> Option<Exchange> {
+        self.exchanges.pop_front()
+    }
+
+    /// The machine was reset: nothing that the guest has opened or told counts any more.
+    pub fn reset(&mut self) {
+        self.channels.fill_with(|| None);
+        self.lost = [false; CHANNELS];
+        self.requests.clear();
+        self.tools.reset();
+    }
+
+    /// The machine comes back from a suspension, or was moved: its channels are gone, and it is told so.
+    pub fn checkpoint(&mut self) {
+        for (slot, lost) in self.channels.iter_mut().zip(&mut self.lost) {
+            *lost |= slot.take().is_some();
+        }
     }
 
     /// The channels in use.
@@ -238,8 +306,9 @@ impl Host {
             low: word(registers.rdi),
         };
         let offer = self.offer();
+        let lost = self.lost.get(usize::from(number)) == Some(&true);
         let Some(channel) = self.channel(number, cookie) else {
-            return 0;
+            return if lost { status::CHECKPOINT } else { 0 };
         };
         let argument = word(registers.rbx);
         let port = registers.port();
@@ -290,7 +359,7 @@ impl Host {
                     && channel.received()
                     && channel.protocol() == Protocol::Tclo
                 {
-                    self.requests.pop_front();
+                    self.asked = self.requests.pop_front().unwrap_or_default();
                 }
                 status::SUCCESS
             }
@@ -317,6 +386,12 @@ impl Host {
             return 0;
         };
         *slot = Some(Channel::new(protocol, cookie));
+        if let Some(lost) = self.lost.get_mut(usize::from(number)) {
+            *lost = false;
+        }
+        if protocol == Protocol::Tclo {
+            self.requests.push_front(b"reset".to_vec());
+        }
         registers.rdx = halves(number, registers.port());
         if let Some(cookie) = cookie {
             registers.rsi = u64::from(cookie.high);
@@ -353,13 +428,32 @@ impl Host {
         let Some(message) = channel.take_message() else {
             return;
         };
-        match channel.protocol() {
-            Protocol::Rpci => channel.offer(rpci::answer(&message, &self.options, store)),
-            Protocol::Tclo => {
-                if channel.take_answer_due() {
-                    self.replies.push_back(message);
+        let exchange = match channel.protocol() {
+            Protocol::Rpci => {
+                let answer = rpci::answer(&message, &self.options, store);
+                channel.offer(answer.clone());
+                self.tools.said(&message);
+                Exchange {
+                    by_host: false,
+                    request: message,
+                    answer,
                 }
             }
+            Protocol::Tclo if channel.take_answer_due() => {
+                let request = std::mem::take(&mut self.asked);
+                for next in self.tools.answered(&request, &message) {
+                    self.push_request(next.as_bytes());
+                }
+                Exchange {
+                    by_host: true,
+                    request,
+                    answer: message,
+                }
+            }
+            Protocol::Tclo => return,
+        };
+        if self.options.trace {
+            self.exchanges.push_back(exchange);
         }
     }
 

@@ -6,13 +6,18 @@
 //! | [`detect`] | whether this machine has a backdoor at all |
 //! | [`channel`] | the guest's end of one channel: a message out, a message in |
 //! | [`rpci`] | the guest's requests over it: `info-get`, `info-set`, `log`; lost channels repaired |
+//! | [`tclo`] | the host's requests, which the guest polls for and answers |
+//! | [`clock`], [`nic_info`] | the host's time; the machine's interfaces, as the host wants them reported |
 //! | [`host`] | the host's half, as a VMware host plays it |
 
 pub mod channel;
+pub mod clock;
 pub mod detect;
 pub mod host;
+pub mod nic_info;
 pub mod protocol;
 pub mod rpci;
+pub mod tclo;
 
 #[cfg(test)]
 pub(crate) mod loopback;

@@ -79,6 +79,20 @@ pub const PROTOCOL_TCLO: u32 = 0x4f4c_4354;
 /// Or'ed to the protocol: the channel is to have a cookie.
 pub const FLAG_COOKIE: u32 = 0x8000_0000;
 
+/// Kinds of `SetGuestInfo` (open-vm-tools `guestInfo.h`).
+pub mod guest_info {
+    /// The machine's name.
+    pub const DNS_NAME: u32 = 1;
+    /// What its operating system is called, in full.
+    pub const OS_NAME_FULL: u32 = 5;
+    /// What VMware calls it (`other6xlinux-64`).
+    pub const OS_NAME: u32 = 6;
+    /// Hundredths of a second that it has run.
+    pub const UPTIME: u32 = 7;
+    /// Its interfaces ([`nic_info`](crate::backdoor::nic_info)).
+    pub const NICS_V3: u32 = 10;
+}
+
 /// One value of guestinfo is at most this many bytes.
 pub const VALUE_LIMIT: usize = 64 * 1024;
 

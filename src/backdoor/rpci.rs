@@ -149,6 +149,11 @@ impl<P: Port> Rpc<P> {
             .map(drop)
     }
 
+    #[cfg(test)]
+    pub(crate) fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+
     /// Gives the channel back; the next request opens another.
     pub fn close(&mut self) {
         if let Some(channel) = self.channel.take() {

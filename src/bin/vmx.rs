@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tether::vmm::{chain, edit, exec, run};
+use tether::vmm::{chain, edit, exec, power, run};
 
 /// Plays the VMware host: virtual machines, guestinfo, the backdoor, .vmx files.
 #[derive(Parser)]
@@ -20,6 +20,10 @@ enum Command {
     Run(run::Options),
     /// Runs a Linux program with the VMware backdoor answered (under ptrace)
     Exec(exec::Options),
+    /// Changes the power of a virtual machine that runs, softly (its tools are asked) or not
+    Power(power::PowerOptions),
+    /// Shows what the tools of a virtual machine that runs have told the host, as JSON
+    Tools(power::ToolsOptions),
     /// Shows what a .vmx file says
     Show(edit::ShowOptions),
     /// Shows one value of a .vmx file
@@ -38,9 +42,11 @@ fn main() -> ExitCode {
             let status = error.exit_status();
             (error.into(), status)
         }),
-        Command::Show(options) => edited(edit::show(&options)),
-        Command::Get(options) => edited(edit::get(&options)),
-        Command::Set(options) => edited(edit::set(&options)),
+        Command::Power(options) => plain(power::power(&options)),
+        Command::Tools(options) => plain(power::tools(&options)),
+        Command::Show(options) => plain(edit::show(&options)),
+        Command::Get(options) => plain(edit::get(&options)),
+        Command::Set(options) => plain(edit::set(&options)),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),
@@ -51,6 +57,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn edited(outcome: Result<(), edit::EditError>) -> Outcome {
+fn plain(outcome: Result<(), impl Error + 'static>) -> Outcome {
     outcome.map(|()| 0).map_err(|error| (error.into(), 1))
 }

@@ -12,7 +12,7 @@ use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
 use super::volumes::{self, VolumeError};
-use super::{console, container, early_mounts, last_words, modules, stop, tree};
+use super::{clock, console, container, early_mounts, last_words, modules, stop, tree};
 use crate::config::guestinfo;
 use crate::config::isolation::Isolation;
 use crate::config::model::ContainerVm;
@@ -104,6 +104,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     let (host, read) = steps.take("configuration", source::read);
     machine.host = host;
     let vm = read?;
+    steps.take("clock", || clock::follow_host(&machine.host));
     console::set_level(vm.debug);
     steps.take("link", || connect(machine, &vm))?;
     steps
@@ -140,6 +141,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     });
     // What takes no part in the start comes after it.
     machine.watch_button();
+    machine.serve_host();
     if let Some(text) = machine.network.describe() {
         tell_stage(machine, "network", text);
     }

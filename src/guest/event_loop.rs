@@ -138,7 +138,21 @@ pub fn now() -> Duration {
 
 /// Milliseconds since 1970, for people.
 pub fn wall_ms() -> u64 {
-    u64::try_from(duration(ClockId::CLOCK_REALTIME).as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Time since 1970.
+pub fn wall() -> Duration {
+    duration(ClockId::CLOCK_REALTIME)
+}
+
+/// Sets the clock.
+///
+/// # Errors
+/// This process may not.
+pub fn set_wall(to: Duration) -> io::Result<()> {
+    let to = nix::sys::time::TimeSpec::from_duration(to);
+    Ok(nix::time::clock_settime(ClockId::CLOCK_REALTIME, to)?)
 }
 
 /// Through the C library, which asks no kernel; rustix looks for the same page in /proc, which is not

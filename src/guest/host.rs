@@ -11,6 +11,7 @@ use crate::sys::port::Hardware;
 /// The host, if there is one that listens.
 #[derive(Default)]
 pub struct Host {
+    port: Option<Hardware>,
     rpc: Option<Rpc<Hardware>>,
     keys: Option<StateKeys>,
     /// The stage that was told last.
@@ -25,9 +26,24 @@ impl Host {
     pub fn new(port: Hardware) -> Self {
         // Until the configuration has said which generation it is: the blog's.
         Self {
+            port: Some(port.clone()),
             rpc: Some(Rpc::new(port)),
             keys: StateKeys::of(Generation::V04),
             ..Self::default()
+        }
+    }
+
+    /// Its backdoor.
+    pub fn port(&self) -> Option<Hardware> {
+        self.port.clone()
+    }
+
+    /// Tells it something that it may not know of, or not want: that is no harm.
+    pub fn tell(&mut self, request: &[u8]) {
+        if let Some(rpc) = &mut self.rpc
+            && let Err(error) = rpc.call(request)
+        {
+            log::info!("the host: {error}");
         }
     }
 

@@ -10,10 +10,12 @@ use super::container;
 use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
 use super::network::Network;
-use super::session::{Desk, Patience, Place, Role, Session};
+use super::session::{Desk, Place, Role, Session};
+use super::tools::Tools;
 use crate::config::model::{ContainerVm, LinkConfig, WhenFull};
 use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
 use crate::plan::stop;
+use crate::sys::power::Ending;
 use crate::sys::power_button::PowerButton;
 use crate::sys::reap;
 use crate::sys::signals::Signals;
@@ -33,18 +35,22 @@ pub struct Machine {
     pub host: Host,
     pub(super) link: Link,
     pub(super) network: Network,
-    carrier: Option<Carrier>,
-    button: Option<PowerButton>,
+    pub(super) carrier: Option<Carrier>,
+    pub(super) button: Option<PowerButton>,
+    /// Serves the VMware host, where there is one.
+    pub(super) tools: Option<Tools>,
+    /// What the end of the machine is to be.
+    pub(super) ending: Ending,
     sessions: Vec<Session>,
     /// Channel of the session that came last.
     pub(super) last_channel: Channel,
-    timing: LinkConfig,
+    pub(super) timing: LinkConfig,
     /// Where sessions run; none before the disk is mounted, and after it is left.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// Steps of a stop that are still to be taken; none asked for: `None`.
     pub(super) stopping: Option<Stopping>,
     /// Kernel device events may be waiting.
-    uevents: bool,
+    pub(super) uevents: bool,
     /// No child is left.
     pub(super) childless: bool,
     /// Processes that the kernel had killed for want of memory when we looked last.
@@ -52,14 +58,14 @@ pub struct Machine {
     /// Children that are no sessions and whose end somebody waits for.
     pub(super) helpers: Vec<(i32, Option<reap::End>)>,
     /// When the next exit record may be due.
-    settles: Option<Duration>,
+    pub(super) settles: Option<Duration>,
     /// When the link last got on.
-    progress: Duration,
+    pub(super) progress: Duration,
     /// When bytes last came that are no frame, before a listener was found behind them.
-    noise: Duration,
-    noise_bytes: u64,
-    unacknowledged: Unacknowledged,
-    ready: Vec<Ready>,
+    pub(super) noise: Duration,
+    pub(super) noise_bytes: u64,
+    pub(super) unacknowledged: Unacknowledged,
+    pub(super) ready: Vec<Ready>,
     scratch: Box<[u8]>,
 }
 
@@ -89,6 +95,8 @@ impl Machine {
             network: Network::default(),
             carrier: None,
             button: None,
+            tools: None,
+            ending: Ending::Off,
             sessions: Vec::new(),
             last_channel: Channel::LINK,
             timing: LinkConfig::default(),
@@ -260,12 +268,6 @@ impl Machine {
         }
     }
 
-    fn take_button(&mut self) {
-        if self.button.as_ref().is_some_and(PowerButton::pressed) {
-            self.stop("the power button", stop::DEFAULT_GRACE);
-        }
-    }
-
     /// True once after each time that the kernel has announced a device.
     pub fn take_uevents(&mut self) -> bool {
         std::mem::take(&mut self.uevents)
@@ -289,18 +291,6 @@ impl Machine {
         self.transmit(now());
     }
 
-    /// Starts those again that have rested long enough.
-    fn restart_sessions(&mut self, now: Duration) {
-        if self.stopping.is_some() || !self.sessions().iter().any(|session| session.is_due(now)) {
-            return;
-        }
-        let place = self.place.take();
-        if let Some(place) = &place {
-            self.each_session(|session, desk| session.restart(place, desk));
-        }
-        self.place = place;
-    }
-
     /// The primary session fails for a reason of ours, before it is tried.
     pub fn fail_primary(&mut self, reason: &str) {
         self.each_session(|session, desk| {
@@ -309,121 +299,6 @@ impl Machine {
             }
         });
         self.transmit(now());
-    }
-
-    /// One turn: waits for something to happen, at most until `until`, and handles all of it.
-    pub fn turn(&mut self, until: Option<Duration>) {
-        let stop = self.take_stop_actions();
-        self.transmit(now());
-        let link = self.link_deadline();
-        let more = self
-            .carrier
-            .as_ref()
-            .is_some_and(Carrier::has_more)
-            .then_some(Duration::ZERO);
-        let until = [
-            until,
-            self.settles,
-            stop,
-            link,
-            more,
-            self.network.timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
-        let mut ready = std::mem::take(&mut self.ready);
-        if let Err(error) = self.events.wait(until, &mut ready) {
-            log::error!("epoll: {error}");
-        }
-        let now = now();
-        // Reaping before anything else.
-        if ready.iter().any(|ready| ready.token == Token::Signals) {
-            self.take_signals(now);
-        }
-        for ready in &ready {
-            match ready.token {
-                // Looked at above, and by whoever has them made.
-                Token::Signals | Token::Namespaces => {}
-                Token::Dhcp => self.network.turn(&mut self.host, now),
-                Token::Carrier => {
-                    if let Some(carrier) = &mut self.carrier {
-                        carrier.changed(*ready, &mut self.link);
-                    }
-                }
-                Token::Uevents => self.uevents = true,
-                Token::PowerButton => self.take_button(),
-                Token::Start(channel) => self.session(now, channel, Session::outcome),
-                Token::Stream(channel, stream) => {
-                    self.session(now, channel, |session, desk| session.stream(stream, desk));
-                }
-            }
-        }
-        self.ready = ready;
-        self.receive(now);
-        if self.network.timeout().is_some_and(|until| until <= now) {
-            self.network.turn(&mut self.host, now);
-        }
-        self.each_session(Session::refill);
-        self.restart_sessions(now);
-        self.settles = self.settle();
-        self.retire();
-        self.transmit(now);
-        self.note_progress(now);
-    }
-
-    /// The link's own timers count while its words go out.
-    fn link_deadline(&self) -> Option<Duration> {
-        let carrier = self.carrier.as_ref()?;
-        if carrier.is_flushed() {
-            self.link.poll_timeout()
-        } else {
-            None
-        }
-    }
-
-    fn receive(&mut self, now: Duration) {
-        if let Some(carrier) = &mut self.carrier {
-            carrier.receive(now, &mut self.link);
-        }
-        while let Some(event) = self.link.poll_event() {
-            self.link_event(now, event);
-        }
-    }
-
-    pub(super) fn transmit(&mut self, now: Duration) {
-        if let Some(carrier) = &mut self.carrier {
-            carrier.transmit(now, &mut self.link);
-        }
-    }
-
-    fn note_progress(&mut self, now: Duration) {
-        let left = self.link.unacknowledged();
-        let before = self.unacknowledged;
-        if left.is_zero() || left.bytes < before.bytes || left.messages < before.messages {
-            self.progress = now;
-        }
-        self.unacknowledged = left;
-        let bytes = self.link.noise();
-        if bytes > self.noise_bytes && !self.link.established() {
-            self.noise = now;
-        }
-        self.noise_bytes = bytes;
-    }
-
-    /// Sends exit records that are due. Returns when the next one may be.
-    fn settle(&mut self) -> Option<Duration> {
-        let patience = Patience {
-            grace: Duration::from_secs(u64::from(self.timing.stdio_grace)),
-            stall: Duration::from_secs(u64::from(self.timing.exit_wait)),
-            progress: self.progress,
-            stopping: self.stopping.is_some(),
-        };
-        let (sessions, mut desk) = self.desk(now());
-        sessions
-            .iter_mut()
-            .filter_map(|session| session.settle(&patience, &mut desk))
-            .min()
     }
 
     pub(super) fn desk(&mut self, now: Duration) -> (&mut Vec<Session>, Desk<'_>) {

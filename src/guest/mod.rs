@@ -7,12 +7,13 @@
 //! | `volumes`, `tree_copy` | the container's volumes, filled from its image where they are new |
 //! | `network` | its interfaces, addresses and routes, and the files that tell of them |
 //! | `container`, `stand_in` | its namespaces, and the process 1 in them |
-//! | `machine` | one turn after another: whatever is ready is handled, everybody gets on |
+//! | `machine`, `turn` | its parts; one turn after another: whatever is ready is handled, everybody gets on |
 //! | `reaper` | every child that ends, and the signals to PID 1 |
 //! | `orders` | what the listener and the operator ask for |
 //! | `exec` | sessions that are added to the running machine, and their channels |
 //! | `session` | one process tree with its streams, to its exit record |
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
+//! | `tools`, `clock` | what that host asks for: who runs here, power events; and its time |
 //! | `helper` | calls that may block without end, in a child |
 //! | `stop`, `last_words` | the end of the machine; and of one that cannot go on |
 //! | `event_loop` | the only code that waits or reads a clock |
@@ -22,6 +23,7 @@
 
 mod boot;
 mod carrier;
+mod clock;
 mod console;
 mod container;
 mod disk;
@@ -41,8 +43,10 @@ mod source;
 mod stand_in;
 mod steps;
 mod stop;
+mod tools;
 mod tree;
 mod tree_copy;
+mod turn;
 mod volumes;
 
 #[cfg(test)]

@@ -31,7 +31,11 @@ pub fn run(machine: &mut Machine, reason: &str) -> ! {
     kill_the_rest(machine);
     say_goodbye(machine, reason);
     let lost = wait_for_the_listener(machine);
-    let text = format!("off: {reason}{lost}");
+    let how = match machine.ending {
+        Ending::Off => "off",
+        Ending::Reboot => "reboot",
+    };
+    let text = format!("{how}: {reason}{lost}");
     log::info!("{text}");
     machine.host.stage(&text);
     machine.network.release();
@@ -95,7 +99,10 @@ fn until_childless(machine: &mut Machine, limit: Duration) -> bool {
 
 fn say_goodbye(machine: &mut Machine, reason: &str) {
     let goodbye = Control::Power {
-        action: PowerAction::Off,
+        action: match machine.ending {
+            Ending::Off => PowerAction::Off,
+            Ending::Reboot => PowerAction::Reboot,
+        },
         reason: reason.to_owned(),
     };
     if machine.link.established() && !machine.link.send(&goodbye) {
@@ -184,13 +191,13 @@ fn empty_the_console(machine: &mut Machine) {
     }
 }
 
-/// Off; where the machine will not, whatever ends it.
+/// Off, or from the beginning again; where the machine will not, whatever ends it.
 fn power_off(machine: &mut Machine) -> ! {
     // Only now, when nobody is left who could read it.
     if machine.is_childless() {
         machine.host.give_back();
     }
-    for how in [Ending::Off, Ending::Reboot] {
+    for how in [machine.ending, Ending::Off, Ending::Reboot] {
         if let Err(error) = power::end(how) {
             log::error!("the kernel refuses to end the machine ({how:?}): {error}");
         }

@@ -127,7 +127,7 @@ fn signature(evidence: &Evidence) -> String {
 }
 
 /// The backdoor of this machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hardware {
     version: Version,
 }

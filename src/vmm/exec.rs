@@ -19,8 +19,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::store::{StoreError, VmxStore};
+use super::trace::{Trace, TraceError};
 use crate::backdoor::host;
-use crate::sys::trace::{self, SpawnError};
+use crate::sys;
+use crate::sys::trace::SpawnError;
 pub use code::cpuid_sites;
 pub use supervisor::{Ended, Supervisor};
 pub use values::Values;
@@ -46,6 +48,9 @@ pub struct Options {
     /// Write all values to FILE as JSON when the program has ended
     #[arg(long, value_name = "FILE")]
     pub dump: Option<PathBuf>,
+    /// Write each request and its answer to FILE, one a line (- for standard error), secrets among them
+    #[arg(long, value_name = "FILE|-")]
+    pub trace: Option<PathBuf>,
     /// Say on stderr how many backdoor instructions were executed
     #[arg(long)]
     pub count: bool,
@@ -76,6 +81,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The trace.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The .vmx file or its log.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -179,15 +187,17 @@ pub fn supervise(options: &Options, store: &mut dyn host::Store) -> Result<Ended
             (first, rest)
         });
     let name = || program.to_string_lossy().into_owned();
-    let task = trace::spawn(program, arguments).map_err(|source| Error::Start {
+    let trace = options.trace.as_deref().map(Trace::open).transpose()?;
+    let task = sys::trace::spawn(program, arguments).map_err(|source| Error::Start {
         program: name(),
         source,
     })?;
     let host = host::Host::new(host::Options {
         high_bandwidth: !options.no_hb,
+        trace: trace.is_some(),
         ..host::Options::default()
     });
-    Supervisor::new(host, store)
+    Supervisor::new(host, store, trace)
         .follow(task)
         .map_err(|source| Error::Follow {
             program: name(),

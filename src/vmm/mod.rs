@@ -8,11 +8,13 @@ pub mod file;
 pub mod gdb;
 pub mod log;
 pub mod on_disk;
+pub mod power;
 pub mod qemu;
 pub mod qmp;
 pub mod run;
 pub mod store;
 pub mod stub;
+pub mod trace;
 pub mod trap;
 
 /// An error and all its causes on one line.

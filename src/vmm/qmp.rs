@@ -1,11 +1,16 @@
-//! QEMU's monitor protocol, listening only: what happens to the machine that its gdb stub does not
-//! tell (resets, why it shut down, disks that fail). Pure: a line in, an event out. See "QEMU
+//! QEMU's monitor protocol: what happens to the machine that its gdb stub does not
+//! tell (resets, why it shut down, disks that fail). Commands without arguments. Pure: a line in, an event out. See "QEMU
 //! Machine Protocol Specification" and "QMP Reference Manual" in QEMU's documentation.
 
 use serde::Deserialize;
 
 /// What must be sent before QEMU tells anything.
 pub const NEGOTIATION: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
+
+/// The line that gives a command.
+pub fn command(name: &str) -> String {
+    format!("{{\"execute\":\"{name}\"}}\n")
+}
 
 /// What happened to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! This reads top to bottom as what happens: the file → the plan of the machine → the agent's
 //! instructions → QEMU, held before its first instruction → answers until it ends → the file saved.
 
+mod control;
 mod host;
 mod streams;
 mod supervise;
@@ -16,6 +17,7 @@ use super::agent::{Agent, AgentError};
 use super::on_disk::{self, DiskError};
 use super::qemu::{self, Console, Environment, LineError, Plan, Wiring};
 use super::store::{StoreError, VmxStore};
+use super::trace::{Trace, TraceError};
 use super::trap::TrapError;
 use host::MediumError;
 use supervise::{End, Machine};
@@ -47,6 +49,9 @@ pub struct Options {
     /// Where the console (serial1) goes instead: a file, or - for standard output
     #[arg(long, value_name = "FILE|-")]
     pub console: Option<PathBuf>,
+    /// Write each request over the backdoor and its answer to FILE, one a line (- for standard error), secrets among them
+    #[arg(long, value_name = "FILE|-")]
+    pub trace: Option<PathBuf>,
     /// Say on stderr how many backdoor instructions were answered
     #[arg(long)]
     pub count: bool,
@@ -70,6 +75,15 @@ pub enum RunError {
     /// The .vmx file as the guest's store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The trace.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// Another one runs it.
+    #[error("{} runs already: end it with vmx power, or run a copy", path.display())]
+    Running {
+        /// The .vmx file.
+        path: PathBuf,
+    },
     /// A line of it.
     #[error("{}", path.display())]
     Line {
@@ -154,6 +168,8 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         environment.kvm = false;
         planned = plan(&options.file, &environment, &wiring)?;
     }
+    let control = control(&options.file)?;
+    let trace = options.trace.as_deref().map(Trace::open).transpose()?;
     let store = VmxStore::open(&options.file)?;
     store.log().note(&match &agent {
         Some(agent) => format!(
@@ -171,9 +187,12 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
             high_bandwidth: !options.no_hb,
             machine_id: planned.machine_id,
             uuid: planned.uuid.unwrap_or_default(),
+            trace: trace.is_some(),
             ..Default::default()
         },
         timeout,
+        control,
+        trace,
     };
     let (end, statistics) = supervise::run(machine, store)?;
     if options.count {
@@ -187,6 +206,25 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         }
         End::Signal(number) => BY_SIGNAL.saturating_add(number),
     })
+}
+
+/// The socket for orders. A path that is too long for one is no reason not to run.
+fn control(vmx: &Path) -> Result<Option<control::Control>, RunError> {
+    let path = host::absolute(vmx).map_err(|source| RunError::Host {
+        step: format!("finding the folder of {}", vmx.display()),
+        source,
+    })?;
+    match control::Control::bind(&path) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RunError::Running { path }),
+        Err(error) => {
+            eprintln!(
+                "vmx: {}: takes no orders (vmx power): {error}",
+                vmx.display()
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn plan(path: &Path, environment: &Environment, wiring: &Wiring) -> Result<Plan, RunError> {

@@ -10,13 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::{mpsc, oneshot};
+
 use super::gdb::{GeneralSet, Reply, Request, SIGNAL_INTERRUPT, SIGNAL_QUIT, SIGNAL_TRAP, Thread};
 use super::on_disk::DiskError;
+use super::power::{Operation, Order, Pending, told};
 use super::store::VmxStore;
 use super::stub::{Stop, Stub, StubError, Waited};
+use super::trace::Trace;
 use crate::backdoor::Registers;
 use crate::backdoor::host::{Host, Instruction, Options};
 use crate::backdoor::protocol::{HIGH_MESSAGE, halves};
+use crate::backdoor::tclo::PowerEvent;
 
 /// What has been answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,14 +112,34 @@ pub struct Traps {
     /// The processor that the stub's registers are of.
     selected: Option<Thread>,
     statistics: Statistics,
-    /// The machine's resets so far, as the monitor counts them, and as we have heeded them.
-    resets: Arc<AtomicU32>,
+    desk: Desk,
+    /// The resets that we have heeded.
     heeded: u32,
+    /// Whoever waits for the guest to say how a power event went.
+    waiting: Option<Answer>,
+    /// The machine stands still until it is told to go on.
+    suspended: bool,
 }
 
+/// What else the answering of a machine has to do with.
+#[derive(Debug)]
+pub struct Desk {
+    /// The machine's resets so far, as the monitor counts them.
+    pub resets: Arc<AtomicU32>,
+    /// What is asked of its tools.
+    pub orders: mpsc::UnboundedReceiver<Pending>,
+    /// Where all that is said is written.
+    pub trace: Option<Trace>,
+}
+
+type Answer = oneshot::Sender<Result<String, String>>;
+
+/// How often orders are looked for while the machine stands still.
+const LOOK: Duration = Duration::from_millis(20);
+
 impl Traps {
-    /// Takes over a machine that QEMU holds before its first instruction (`-S`). `resets` is raised
-    /// by one each time that it starts anew.
+    /// Takes over a machine that QEMU holds before its first instruction (`-S`). The desk's `resets` is
+    /// raised by one each time that it starts anew.
     ///
     /// # Errors
     /// When a breakpoint cannot be set.
@@ -122,7 +147,7 @@ impl Traps {
         socket: std::os::unix::net::UnixStream,
         addresses: BTreeSet<u64>,
         options: Options,
-        resets: Arc<AtomicU32>,
+        desk: Desk,
     ) -> Result<Traps, TrapError> {
         let mut stub = Stub::new(socket);
         for address in &addresses {
@@ -139,8 +164,10 @@ impl Traps {
             addresses,
             selected: None,
             statistics: Statistics::default(),
-            heeded: resets.load(Ordering::Relaxed),
-            resets,
+            heeded: desk.resets.load(Ordering::Relaxed),
+            desk,
+            waiting: None,
+            suspended: false,
         })
     }
 
@@ -230,8 +257,11 @@ impl Traps {
         self.answer(instruction, &mut registers, store);
         set.set_registers(&registers);
         set.step_over(instruction.len());
-        self.go_on(&set)?;
         self.statistics.time += begin.elapsed();
+        if self.suspended && !self.wait_for_resume(store)? {
+            return Ok(());
+        }
+        self.go_on(&set)?;
         Ok(())
     }
 
@@ -248,6 +278,7 @@ impl Traps {
         };
         *count += 1;
         self.heed_resets();
+        self.take_orders();
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.host.set_time(time.ok());
         let outcome = self
@@ -259,15 +290,86 @@ impl Traps {
             store.log().note(&super::chain(&error));
             registers.rbx = halves(0, HIGH_MESSAGE);
         }
+        if let Some(trace) = &mut self.desk.trace {
+            trace.take(&mut self.host);
+        }
+        if let Some((event, success)) = self.host.take_power_outcome() {
+            self.suspended = success && event == PowerEvent::Suspend;
+            let outcome = if success {
+                Ok(String::from("ok"))
+            } else {
+                Err(format!("the guest has failed at {}", event.name()))
+            };
+            answer(&mut self.waiting, outcome);
+        }
     }
 
     /// A guest that was reset has closed nothing, and does not know its channels any more.
     fn heed_resets(&mut self) {
-        let resets = self.resets.load(Ordering::Relaxed);
+        let resets = self.desk.resets.load(Ordering::Relaxed);
         if std::mem::replace(&mut self.heeded, resets) != resets {
-            let open: Vec<u16> = self.host.open_channels().collect();
-            for channel in open {
-                self.host.close(channel);
+            self.host.reset();
+            answer(
+                &mut self.waiting,
+                Err(String::from("the machine was reset")),
+            );
+        }
+    }
+
+    /// Hands what is asked of the guest's tools to them; they get it when they poll.
+    fn take_orders(&mut self) {
+        while let Ok(Pending { order, answer }) = self.desk.orders.try_recv() {
+            let refusal = match order {
+                Order::Tools => Some(Ok(told(self.host.tools()).to_string())),
+                Order::Power(Operation::Resume) if !self.suspended => {
+                    Some(Err(String::from("the machine is not suspended")))
+                }
+                Order::Power(operation) => {
+                    match operation.event().map(|event| self.host.power(event)) {
+                        Some(Err(error)) => Some(Err(error.to_string())),
+                        Some(Ok(())) => None,
+                        None => Some(Err(String::from("that is not for the guest's tools"))),
+                    }
+                }
+            };
+            match refusal {
+                // Who is gone does not want to know.
+                Some(text) => drop(answer.send(text)),
+                None => self.waiting = Some(answer),
+            }
+        }
+    }
+
+    /// The machine stands still, and with it its clock, until somebody wants it to go on; `false`: it has
+    /// ended. Its channels are gone then, as with a snapshot.
+    fn wait_for_resume(&mut self, store: &mut VmxStore) -> Result<bool, TrapError> {
+        store.log().note("the virtual machine is suspended");
+        loop {
+            if self.stub.wait(Some(Instant::now() + LOOK))? == Waited::Ended {
+                return Ok(false);
+            }
+            while let Ok(Pending { order, answer }) = self.desk.orders.try_recv() {
+                match order {
+                    Order::Power(Operation::Resume) => {
+                        self.suspended = false;
+                        self.host.checkpoint();
+                        if let Err(error) = self.host.power(PowerEvent::Resume) {
+                            // It goes on all the same.
+                            store.log().note(&error.to_string());
+                            drop(answer.send(Ok(String::from("ok"))));
+                        } else {
+                            self.waiting = Some(answer);
+                        }
+                        store.log().note("the virtual machine goes on");
+                        return Ok(true);
+                    }
+                    Order::Tools => drop(answer.send(Ok(told(self.host.tools()).to_string()))),
+                    Order::Power(_) => {
+                        drop(answer.send(Err(String::from(
+                            "the machine is suspended: resume it first",
+                        ))));
+                    }
+                }
             }
         }
     }
@@ -309,6 +411,14 @@ impl Traps {
                 },
             }),
         }
+    }
+}
+
+/// Answers whoever waits.
+fn answer(waiting: &mut Option<Answer>, text: Result<String, String>) {
+    if let Some(waiting) = waiting.take() {
+        // Who is gone does not want to know.
+        drop(waiting.send(text));
     }
 }
 

@@ -281,12 +281,34 @@ impl Machine {
             .arg("run")
             .arg(self.vmx_file())
             .args(&self.arguments)
+            .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
             .expect("vmx run");
         self.vmx = Some(child);
+    }
+
+    /// Another `vmx run` of the same file.
+    pub fn run_again(&self) -> Output {
+        let mut command = program("vmx");
+        command.arg("run").arg(self.vmx_file());
+        command.stdin(Stdio::null()).output().expect("vmx run")
+    }
+
+    /// `vmx power` for the running machine.
+    pub fn power(&self, operation: &str) -> Output {
+        let mut command = program("vmx");
+        command.arg("power").arg(self.vmx_file()).arg(operation);
+        command.stdin(Stdio::null()).output().expect("vmx power")
+    }
+
+    /// What the host knows of the machine's tools.
+    pub fn tools(&self) -> Option<serde_json::Value> {
+        let mut command = program("vmx");
+        let output = command.arg("tools").arg(self.vmx_file()).output();
+        serde_json::from_slice(&output.expect("vmx tools").stdout).ok()
     }
 
     /// Waits until `found`; fails with all there is to see when it never is.
@@ -397,7 +419,7 @@ impl Machine {
     /// All that the parts have said, for the message of a failure.
     pub fn told(&self) -> String {
         let mut told = format!("--- written back\n{}", self.all_written());
-        for name in ["vmx.log", "console.log", "listener.log"] {
+        for name in ["vmx.log", "backdoor.trace", "console.log", "listener.log"] {
             told += &format!("--- {name}\n{}", self.text(name));
         }
         told

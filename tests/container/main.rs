@@ -18,3 +18,4 @@ mod network;
 mod noise;
 mod processes;
 mod start;
+mod tools;

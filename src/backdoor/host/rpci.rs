@@ -24,7 +24,7 @@ pub(super) fn answer(request: &[u8], options: &Options, store: &mut dyn Store) -
             .map(|id| id.clone().into_bytes())
             .ok_or_else(|| String::from("No machine id")),
         // The host's user interface wants these, no guest waits for what they say.
-        b"SetGuestInfo" | b"vmx.capability.unified_loop" => Ok(Vec::new()),
+        b"SetGuestInfo" | b"SetGuestDiskInfo" | b"vmx.capability.unified_loop" => Ok(Vec::new()),
         tools if tools.starts_with(b"tools.") => Ok(Vec::new()),
         _ => Err(String::from("Unknown command")),
     };

@@ -277,34 +277,140 @@ fn poll(channel: &channel::Channel, port: &mut Loopback, answer: &[u8]) -> Optio
     channel.receive(port, 1024, true).unwrap()
 }
 
+fn traced() -> Loopback {
+    Loopback::of(Options {
+        trace: true,
+        ..Options::default()
+    })
+}
+
+/// A TCLO channel that has answered what a host asks by itself.
+fn registered(port: &mut Loopback) -> channel::Channel {
+    let channel = channel::Channel::open(port, PROTOCOL_TCLO).unwrap();
+    let mut answer: &[u8] = b"";
+    for expected in [
+        "reset",
+        "Capabilities_Register",
+        "Set_Option broadcastIP 1",
+        "",
+    ] {
+        let request = poll(&channel, port, answer).unwrap_or_default();
+        assert_eq!(request, expected.as_bytes());
+        answer = match expected {
+            "reset" => b"OK ATR toolbox",
+            _ => b"OK ",
+        };
+    }
+    while port.host.take_exchange().is_some() {}
+    channel
+}
+
 #[test]
-fn a_tclo_channel_has_nothing_to_say_until_a_request_is_pushed() {
-    let mut port = Loopback::default();
-    let channel = channel::Channel::open(&mut port, PROTOCOL_TCLO).unwrap();
-    assert_eq!(poll(&channel, &mut port, b""), None);
+fn a_request_is_paired_with_its_answer() {
+    let mut port = traced();
+    let channel = registered(&mut port);
     port.host.push_request(b"ping");
     port.host.push_request(b"OS_Halt");
     assert_eq!(poll(&channel, &mut port, b""), Some(b"ping".to_vec()));
-    assert_eq!(port.host.take_reply(), None);
+    assert_eq!(port.host.take_exchange(), None);
     assert_eq!(poll(&channel, &mut port, b"OK "), Some(b"OS_Halt".to_vec()));
-    assert_eq!(port.host.take_reply(), Some(b"OK ".to_vec()));
-    assert_eq!(poll(&channel, &mut port, b"OK "), None);
+    assert_eq!(poll(&channel, &mut port, b"OK x"), None);
     assert_eq!(poll(&channel, &mut port, b""), None);
-    assert_eq!(port.host.take_reply(), Some(b"OK ".to_vec()));
-    assert_eq!(port.host.take_reply(), None);
+    assert_eq!(ask(&mut port, b"info-get guestinfo.x"), "0 No value found");
+    let exchanges: Vec<String> = std::iter::from_fn(|| port.host.take_exchange())
+        .map(|one| one.to_string())
+        .collect();
+    assert_eq!(
+        exchanges,
+        [
+            "TCLO ping -> OK ",
+            "TCLO OS_Halt -> OK x",
+            "RPCI info-get guestinfo.x -> 0 No value found"
+        ]
+    );
 }
 
 #[test]
 fn a_request_that_was_not_received_comes_again_on_the_next_channel() {
-    let mut port = Loopback::default();
+    let mut port = traced();
+    let channel = registered(&mut port);
     port.host.push_request(b"OS_Reboot");
-    let channel = channel::Channel::open(&mut port, PROTOCOL_TCLO).unwrap();
     channel.send(&mut port, b"", true).unwrap();
     let mut size = call(command::MESSAGE, message::RECV_SIZE);
     size.rdx = halves(0, PORT_LOW);
     port.low(&mut size);
     port.host.close(0);
     let channel = channel::Channel::open(&mut port, PROTOCOL_TCLO).unwrap();
-    let request = poll(&channel, &mut port, b"");
+    assert_eq!(poll(&channel, &mut port, b""), Some(b"reset".to_vec()));
+    let request = poll(&channel, &mut port, b"OK ATR toolbox");
     assert_eq!(request, Some(b"OS_Reboot".to_vec()));
+}
+
+#[test]
+fn power_events_are_for_tools_that_take_them_one_at_a_time() {
+    let mut port = traced();
+    let halt = PowerEvent::Halt;
+    assert_eq!(port.host.power(halt), Err(PowerRefusal::NotRunning));
+    let channel = registered(&mut port);
+    assert_eq!(port.host.power(halt), Err(PowerRefusal::NoCapability));
+    ask(&mut port, b"tools.capability.statechange ");
+    assert_eq!(port.host.power(halt), Ok(()));
+    assert_eq!(port.host.power(halt), Err(PowerRefusal::Pending(halt)));
+    assert_eq!(poll(&channel, &mut port, b""), Some(b"OS_Halt".to_vec()));
+    // Of another event: not this one's.
+    ask(&mut port, b"tools.os.statechange.status 1 5");
+    assert_eq!(port.host.take_power_outcome(), None);
+    ask(&mut port, b"tools.os.statechange.status 1 1");
+    assert_eq!(port.host.take_power_outcome(), Some((halt, true)));
+    assert_eq!(port.host.power(PowerEvent::Suspend), Ok(()));
+    ask(&mut port, b"tools.os.statechange.status 0 5");
+    let failed = Some((PowerEvent::Suspend, false));
+    assert_eq!(port.host.take_power_outcome(), failed);
+}
+
+#[test]
+fn after_a_reset_a_soft_reboot_wants_to_know_the_uptime() {
+    let mut port = traced();
+    registered(&mut port);
+    for reset in 0..3 {
+        ask(&mut port, b"tools.capability.statechange");
+        if reset > 0 {
+            let refused = port.host.power(PowerEvent::Reboot);
+            assert_eq!(refused, Err(PowerRefusal::NoUptime));
+            ask(&mut port, b"SetGuestInfo  7 1234");
+        }
+        assert_eq!(port.host.power(PowerEvent::Reboot), Ok(()));
+        port.host.reset();
+        assert!(!port.host.tools().running);
+        registered(&mut port);
+    }
+}
+
+#[test]
+fn what_the_tools_tell_is_known() {
+    let mut port = traced();
+    ask(&mut port, b"tools.set.version 2147483647");
+    ask(&mut port, b"SetGuestInfo  10 \0\0\0\x03 \xff");
+    ask(&mut port, b"SetGuestInfo  nonsense");
+    let tools = port.host.tools();
+    assert_eq!(tools.version, Some(2_147_483_647));
+    assert_eq!(tools.info.len(), 1);
+    assert_eq!(
+        tools.info[&protocol::guest_info::NICS_V3],
+        b"\0\0\0\x03 \xff"
+    );
+}
+
+#[test]
+fn a_checkpoint_is_told_to_whoever_had_a_channel() {
+    let mut port = traced();
+    let tclo = registered(&mut port);
+    let mut rpc = Rpc::new(port);
+    rpc.info_set("guestinfo.x", b"1").unwrap();
+    let port = rpc.port_mut();
+    port.host.checkpoint();
+    let told = tclo.send(port, b"", true);
+    assert_eq!(told, Err(channel::ChannelError::Checkpoint));
+    assert_eq!(rpc.info_get("guestinfo.x").unwrap(), Some(b"1".to_vec()));
+    registered(rpc.port_mut());
 }

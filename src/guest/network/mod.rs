@@ -5,6 +5,7 @@ mod attached;
 mod error;
 mod files;
 mod nic;
+mod report;
 
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};

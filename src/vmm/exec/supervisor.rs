@@ -13,6 +13,7 @@ use crate::backdoor::Registers;
 use crate::backdoor::host::{Host, Instruction, Memory, Store};
 use crate::backdoor::protocol::word;
 use crate::sys::trace::{self, AllRegisters, Event, Stop, Task};
+use crate::vmm::trace::Trace;
 
 /// How it all ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub struct Ended {
 pub struct Supervisor<'a> {
     host: Host,
     store: &'a mut dyn Store,
+    trace: Option<Trace>,
     code: Code,
     instructions: u64,
     /// Which process has opened a channel: the host has few, and a process may end without closing.
@@ -35,10 +37,11 @@ pub struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     /// Ready to follow one program.
-    pub fn new(host: Host, store: &'a mut dyn Store) -> Supervisor<'a> {
+    pub fn new(host: Host, store: &'a mut dyn Store, trace: Option<Trace>) -> Supervisor<'a> {
         Supervisor {
             host,
             store,
+            trace,
             code: Code::default(),
             instructions: 0,
             owners: HashMap::new(),
@@ -129,6 +132,9 @@ impl<'a> Supervisor<'a> {
         {
             // A buffer that is not there faults on a real machine too: the signal is deserved.
             return Ok(false);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.take(&mut self.host);
         }
         let opened = self
             .host

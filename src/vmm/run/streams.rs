@@ -1,4 +1,4 @@
-//! What QEMU tells while it runs: its monitor's events, its stderr, the guest's console.
+//! What QEMU tells while it runs, and is told: its monitor's events and commands, its stderr, the guest's console.
 
 use std::io;
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::process::ChildStderr;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::vmm::log::Log;
 use crate::vmm::qmp::{self, Event};
 
-/// Follows QEMU's monitor: counts resets, shows what fails, and writes all of it down.
+/// Follows QEMU's monitor: counts resets, shows what fails, and writes all of it down; gives it commands.
 pub(super) async fn follow(
     listener: UnixListener,
+    mut commands: mpsc::UnboundedReceiver<&'static str>,
     resets: Arc<AtomicU32>,
     log: Log,
     mut gone: watch::Receiver<()>,
@@ -29,7 +30,17 @@ pub(super) async fn follow(
         let (read, mut write) = monitor.into_split();
         write.write_all(qmp::NEGOTIATION).await?;
         let mut lines = BufReader::new(read).split(b'\n');
-        while let Some(line) = lines.next_segment().await? {
+        loop {
+            let line = tokio::select! {
+                line = lines.next_segment() => line?,
+                Some(command) = commands.recv() => {
+                    write.write_all(qmp::command(command).as_bytes()).await?;
+                    continue;
+                }
+            };
+            let Some(line) = line else {
+                break;
+            };
             let Some(event) = qmp::event(&line) else {
                 continue;
             };

@@ -16,9 +16,10 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::control::Control;
 use super::{RunError, streams};
 use crate::backdoor::host;
 use crate::sys::child::die_with_parent;
@@ -26,7 +27,8 @@ use crate::vmm::on_disk::DiskError;
 use crate::vmm::qemu::{Console, Wiring};
 use crate::vmm::store::VmxStore;
 use crate::vmm::stub::StubError;
-use crate::vmm::trap::{Statistics, TrapError, Traps};
+use crate::vmm::trace::Trace;
+use crate::vmm::trap::{Desk, Statistics, TrapError, Traps};
 
 /// QEMU gets so long to close its disks after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,6 +41,10 @@ pub(super) struct Machine {
     pub(super) addresses: Option<BTreeSet<u64>>,
     pub(super) host: host::Options,
     pub(super) timeout: Option<Duration>,
+    /// Where it takes orders.
+    pub(super) control: Option<Control>,
+    /// Where all that is said over the backdoor is written.
+    pub(super) trace: Option<Trace>,
 }
 
 /// How it ended.
@@ -123,7 +129,7 @@ enum Ending {
     Backdoor,
 }
 
-async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics), RunError> {
+async fn supervise(mut machine: Machine, store: VmxStore) -> Result<(End, Statistics), RunError> {
     let gdb = machine.wiring.gdb.as_deref().map(listen).transpose()?;
     let console = match &machine.wiring.console {
         Some(Console::Socket(path)) => Some(listen(path)?),
@@ -135,9 +141,14 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
     let mut child = start(&machine)?;
     let (alive, gone) = watch::channel(());
     let resets = Arc::new(AtomicU32::new(0));
+    let (orders, taken) = mpsc::unbounded_channel();
+    let (commands, commanded) = mpsc::unbounded_channel();
+    let control = machine.control.take();
+    let control = control.map(|control| tokio::spawn(control.serve(orders, commands)));
     let monitor = monitor.map(|listener| {
         tokio::spawn(streams::follow(
             listener,
+            commanded,
             Arc::clone(&resets),
             log.clone(),
             gone.clone(),
@@ -153,7 +164,11 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
         machine.addresses,
         machine.host,
         store,
-        resets,
+        Desk {
+            resets,
+            orders: taken,
+            trace: machine.trace,
+        },
         gone,
     ));
     let deadline = after(machine.timeout);
@@ -181,6 +196,9 @@ async fn supervise(machine: Machine, store: VmxStore) -> Result<(End, Statistics
         stop(&mut child).await.map_err(host_error("ending QEMU"))?;
     }
     drop(alive);
+    if let Some(control) = control {
+        control.abort();
+    }
     let answered = match answered {
         Some(answered) => answered,
         None => answering.await.map_err(panicked)?,
@@ -282,7 +300,7 @@ async fn answer(
     addresses: Option<BTreeSet<u64>>,
     options: host::Options,
     store: VmxStore,
-    resets: Arc<AtomicU32>,
+    desk: Desk,
     mut gone: watch::Receiver<()>,
 ) -> Answered {
     let nothing = |store, outcome| Answered {
@@ -310,7 +328,7 @@ async fn answer(
     };
     let addresses = addresses.unwrap_or_default();
     let thread =
-        tokio::task::spawn_blocking(move || traps(socket, addresses, options, store, resets));
+        tokio::task::spawn_blocking(move || traps(socket, addresses, options, store, desk));
     match thread.await {
         Ok(answered) => answered,
         // There is no store to go on with.
@@ -323,11 +341,11 @@ fn traps(
     addresses: BTreeSet<u64>,
     options: host::Options,
     mut store: VmxStore,
-    resets: Arc<AtomicU32>,
+    desk: Desk,
 ) -> Answered {
     let unsaved = |error: DiskError| eprintln!("vmx: {}", crate::vmm::chain(&error));
     let mut statistics = Statistics::default();
-    let outcome = Traps::set(socket, addresses, options, resets).and_then(|mut traps| {
+    let outcome = Traps::set(socket, addresses, options, desk).and_then(|mut traps| {
         let outcome = traps.run(&mut store, unsaved);
         statistics = traps.statistics();
         outcome

@@ -166,6 +166,11 @@ impl Scene {
         std::fs::write(&path, "guestinfo.a = \"value\"\n").unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let resets = Arc::new(AtomicU32::new(0));
+        let desk = Desk {
+            resets: Arc::clone(&resets),
+            orders: mpsc::unbounded_channel().1,
+            trace: None,
+        };
         let code = [(LOW, &[0xed, 0xc3][..]), (IN, &[0xf3, 0x6c])];
         let memory = code
             .iter()
@@ -186,7 +191,7 @@ impl Scene {
         Scene {
             store: VmxStore::open(&path).unwrap(),
             folder,
-            traps: Traps::set(ours, addresses, Options::default(), resets).unwrap(),
+            traps: Traps::set(ours, addresses, Options::default(), desk).unwrap(),
             machine,
         }
     }
