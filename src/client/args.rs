@@ -58,6 +58,8 @@ pub enum Command {
     Wait(Containers),
     /// Print everything known of containers, as JSON.
     Inspect(Containers),
+    /// Start the process of containers that wait for it (`runblock`).
+    Start(Containers),
     /// Send a signal to a container's process.
     Kill(Kill),
     /// Stop containers: their stop signal, then SIGKILL after a grace.

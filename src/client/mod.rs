@@ -150,6 +150,7 @@ async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
         Command::Exec(options) => exec::exec(api, &options).await,
         Command::Wait(Containers { containers }) => wait(api, &containers).await.map(|()| 0),
         Command::Inspect(Containers { containers }) => inspect(api, &containers).await.map(|()| 0),
+        Command::Start(Containers { containers }) => each(api, "POST", &containers, "/start").await,
         Command::Kill(Kill { signal, containers }) => {
             let query = format!("signal={}", http::encode(&signal));
             each(api, "POST", &containers, &format!("/kill?{query}")).await

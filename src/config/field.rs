@@ -142,6 +142,7 @@ pub(crate) const LINK: Leaf = Leaf::new("link", &["tether", "link"]);
 /// Ours: the whole of [`Isolation`](super::isolation::Isolation) behind one key.
 pub(crate) const ISOLATION: Leaf = Leaf::new("isolation", &["tether", "isolation"]);
 pub(crate) const PRIVILEGED: Leaf = Leaf::new("privileged", ISOLATION.path);
+pub(crate) const INIT: Leaf = Leaf::new("init", ISOLATION.path);
 pub(crate) const READ_ONLY: Leaf = Leaf::new("readOnly", ISOLATION.path);
 pub(crate) const NO_NEW_PRIVILEGES: Leaf = Leaf::new("noNewPrivileges", ISOLATION.path);
 pub(crate) const CAP_ADD: Leaf = Leaf::new("capAdd", ISOLATION.path);

@@ -265,6 +265,7 @@ fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
     const NAME: &str = "a capability, such as NET_ADMIN, or ALL";
     Isolation {
         privileged: fields.flag(&field::PRIVILEGED, false),
+        init: fields.flag(&field::INIT, true),
         read_only: fields.flag(&field::READ_ONLY, false),
         no_new_privileges: fields.flag(&field::NO_NEW_PRIVILEGES, false),
         cap_add: fields.array(&field::CAP_ADD, NAME, capability),

@@ -2,6 +2,7 @@
 //! leads through `stop` or `last_words`.
 
 use super::carrier::Carrier;
+use super::container::First;
 use super::disk::mount::{MountError, ROOT};
 use super::disk::{self, DiskError};
 use super::event_loop::wall_ms;
@@ -19,7 +20,7 @@ use crate::config::model::ContainerVm;
 use crate::link::{Control, Key};
 use crate::plan::{gaps, mounts};
 use crate::sys::inside::Inside;
-use crate::sys::namespaces::NamespacesError;
+use crate::sys::namespaces::{Namespaces, NamespacesError};
 use crate::sys::{power, random, signals};
 
 /// Characters of the ID that are the host name when there is no other, as docker does.
@@ -125,16 +126,14 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
         .map_err(BootError::Tree)?;
     steps.take("volumes", || volumes::mount_all(machine, &root, &vm))?;
     steps.take("addresses", || network::settle(machine, &root))?;
-    let namespaces = if isolation.privileged {
-        None
-    } else {
-        let made = steps.take("isolation", || container::make(machine, isolation));
-        Some(made.map_err(BootError::Isolation)?)
-    };
+    let (namespaces, first) = steps
+        .take("isolation", || isolate(machine, isolation))
+        .map_err(BootError::Isolation)?;
     steps.take("sessions", || {
         machine.start_sessions(Place {
             root: Some(root),
             namespaces,
+            first,
             no_new_privileges: isolation.no_new_privileges,
             hostname,
         })
@@ -193,6 +192,21 @@ fn furnished_tree(isolation: &Isolation) -> std::io::Result<Inside> {
     let root = Inside::open(ROOT)?;
     tree::furnish(&root, &mounts::kernel_file_systems(isolation.privileged));
     Ok(root)
+}
+
+/// The container's namespaces; or, where its own command is to be the first process in them, what makes it
+/// that.
+fn isolate(
+    machine: &mut Machine,
+    isolation: &Isolation,
+) -> Result<(Option<Namespaces>, Option<First>), NamespacesError> {
+    if isolation.privileged {
+        Ok((None, None))
+    } else if isolation.init {
+        container::make(machine, isolation).map(|made| (Some(made), None))
+    } else {
+        First::new(isolation).map(|first| (None, Some(first)))
+    }
 }
 
 fn set_hostname(vm: &ContainerVm) -> String {

@@ -3,7 +3,7 @@
 //! It does not see process 1, the serial ports, the disks, the configuration or the initramfs.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -57,7 +57,54 @@ pub fn make(machine: &mut Machine, isolation: &Isolation) -> Result<Namespaces, 
     Ok(pending.namespaces())
 }
 
+/// What makes the container's own command the first process of its namespaces, each time that it starts.
+#[derive(Debug)]
+pub struct First {
+    read_only: bool,
+    cgroup: Option<OwnedFd>,
+}
+
+impl First {
+    /// Prepares the machine for it.
+    ///
+    /// # Errors
+    /// The capabilities cannot be bounded.
+    pub fn new(isolation: &Isolation) -> Result<Self, NamespacesError> {
+        Ok(Self {
+            read_only: isolation.read_only,
+            cgroup: prepare(isolation)?,
+        })
+    }
+
+    /// In the process that becomes the first: the error's number, with the words in the log.
+    pub fn furnish(&self) -> Result<(), i32> {
+        furnish(self.read_only, self.cgroup.is_some()).map_err(|(what, error)| {
+            log::error!("isolation of the container: {what}: {error}");
+            error.raw_os_error().unwrap_or(libc::EIO)
+        })
+    }
+
+    /// The namespaces of that process.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn namespaces(&self, init: BorrowedFd<'_>) -> io::Result<Namespaces> {
+        let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
+        Namespaces::around(init, cgroup)
+    }
+}
+
 fn begin(isolation: &Isolation) -> Result<Pending, NamespacesError> {
+    let cgroup = prepare(isolation)?;
+    let read_only = isolation.read_only;
+    let in_cgroup = cgroup.is_some();
+    Namespaces::begin(cgroup, || {
+        furnish(read_only, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
+    })
+}
+
+/// What the machine needs before there are namespaces: the container's cgroup comes back.
+fn prepare(isolation: &Isolation) -> Result<Option<OwnedFd>, NamespacesError> {
     if let Err(error) = namespaces::bound_capabilities(isolation.capabilities()) {
         return Err(NamespacesError::Call {
             action: "bound the container's capabilities",
@@ -72,12 +119,7 @@ fn begin(isolation: &Isolation) -> Result<Pending, NamespacesError> {
     if let Err(error) = &cgroup {
         log::warn!("no cgroup for the container: {error}");
     }
-    let cgroup = cgroup.ok();
-    let read_only = isolation.read_only;
-    let in_cgroup = cgroup.is_some();
-    Namespaces::begin(cgroup, || {
-        furnish(read_only, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
-    })
+    Ok(cgroup.ok())
 }
 
 /// Asks for the end of whoever is left in it.
@@ -113,7 +155,7 @@ fn step<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| (what.to_owned(), error.into())
 }
 
-/// In the first process of the namespaces, before it becomes the stand-in.
+/// In the first process of the namespaces, before it becomes the stand-in or the container's command.
 fn furnish(read_only: bool, in_cgroup: bool) -> Result<(), Failure> {
     if in_cgroup {
         let procs = format!("{CGROUP}/cgroup.procs");

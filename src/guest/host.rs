@@ -72,6 +72,12 @@ impl Host {
         self.set(keys.stop_time(subject, seconds(time_ms)));
     }
 
+    /// The session does not wait for its first client any more.
+    pub fn released(&mut self, subject: Subject<'_>) {
+        let Some(keys) = self.keys else { return };
+        self.set(Some(keys.released(subject)));
+    }
+
     /// The session was started again, for the so manieth time.
     pub fn restarted(&mut self, subject: Subject<'_>, count: u32) {
         let Some(keys) = self.keys else { return };

@@ -177,24 +177,6 @@ impl Machine {
         &mut self.sessions
     }
 
-    /// Takes another session in and starts it, where sessions can run.
-    pub(super) fn add_session(&mut self, mut session: Session) {
-        let refusal = match (&self.stopping, &self.place) {
-            (Some(_), _) => Some("the machine is being stopped"),
-            (None, None) => Some("the container has not been started yet"),
-            (None, Some(_)) => None,
-        };
-        keep_as_configured(&mut self.link, &session, &self.timing);
-        let place = self.place.take();
-        let (sessions, mut desk) = self.desk(now());
-        match (refusal, &place) {
-            (None, Some(place)) => session.start(place, &mut desk),
-            (reason, _) => session.fail(reason.unwrap_or_default(), &mut desk),
-        }
-        sessions.push(session);
-        self.place = place;
-    }
-
     /// The primary session's exit record, once it has been sent.
     pub fn record(&self) -> Option<&ExitRecord> {
         let primary = self.sessions.iter().find(|session| session.is_primary())?;
@@ -273,34 +255,6 @@ impl Machine {
         std::mem::take(&mut self.uevents)
     }
 
-    /// Starts every session that is to run from the beginning.
-    pub fn start_sessions(&mut self, place: Place) {
-        // One that comes after a stop never starts: the stop is kept.
-        let stopped = self.stopping.is_some();
-        self.each_session(|session, desk| {
-            if stopped {
-                return;
-            }
-            if session.config().active {
-                session.start(&place, desk);
-            } else {
-                log::info!("session {} is configured not to start", session.config().id);
-            }
-        });
-        self.place = Some(place);
-        self.transmit(now());
-    }
-
-    /// The primary session fails for a reason of ours, before it is tried.
-    pub fn fail_primary(&mut self, reason: &str) {
-        self.each_session(|session, desk| {
-            if session.is_primary() {
-                session.fail(reason, desk);
-            }
-        });
-        self.transmit(now());
-    }
-
     pub(super) fn desk(&mut self, now: Duration) -> (&mut Vec<Session>, Desk<'_>) {
         let Self {
             events,
@@ -347,7 +301,7 @@ impl Machine {
 }
 
 /// What the link does when it has no room for more of a session's output.
-fn keep_as_configured(link: &mut Link, session: &Session, config: &LinkConfig) {
+pub(super) fn keep_as_configured(link: &mut Link, session: &Session, config: &LinkConfig) {
     if session.config().full.unwrap_or(config.full) == WhenFull::DropOldest {
         link.drop_oldest(session.channel());
     }

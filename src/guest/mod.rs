@@ -9,6 +9,7 @@
 //! | `container`, `stand_in` | its namespaces, and the process 1 in them |
 //! | `machine`, `turn` | its parts; one turn after another: whatever is ready is handled, everybody gets on |
 //! | `reaper` | every child that ends, and the signals to PID 1 |
+//! | `starts` | which session starts when |
 //! | `orders` | what the listener and the operator ask for |
 //! | `exec` | sessions that are added to the running machine, and their channels |
 //! | `session` | one process tree with its streams, to its exit record |
@@ -41,6 +42,7 @@ mod reaper;
 mod session;
 mod source;
 mod stand_in;
+mod starts;
 mod steps;
 mod stop;
 mod tools;

@@ -101,6 +101,7 @@ impl Machine {
                     }
                 });
             }
+            Control::Start { channel } => self.release(now, channel),
             Control::Signal { channel, signal } => self.obey_signal(channel, &signal),
             Control::Stop { grace_s } => {
                 self.stop(
@@ -113,6 +114,7 @@ impl Machine {
                 log::warn!("link: the listener does not know {what:?}: {message}");
             }
             Control::Session { .. }
+            | Control::Waiting { .. }
             | Control::Started { .. }
             | Control::Exit { .. }
             | Control::Stage { .. }

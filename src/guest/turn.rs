@@ -67,7 +67,7 @@ impl Machine {
         }
         self.poll_host(now);
         self.each_session(Session::refill);
-        self.restart_sessions(now);
+        self.start_due(now);
         self.settles = self.settle();
         self.retire();
         self.transmit(now);
@@ -132,17 +132,5 @@ impl Machine {
         if self.button.as_ref().is_some_and(PowerButton::pressed) {
             self.stop("the power button", stop::DEFAULT_GRACE);
         }
-    }
-
-    /// Starts those again that have rested long enough.
-    fn restart_sessions(&mut self, now: Duration) {
-        if self.stopping.is_some() || !self.sessions().iter().any(|session| session.is_due(now)) {
-            return;
-        }
-        let place = self.place.take();
-        if let Some(place) = &place {
-            self.each_session(|session, desk| session.restart(place, desk));
-        }
-        self.place = place;
     }
 }

@@ -43,6 +43,11 @@ pub enum Control {
         #[cfg_attr(feature = "appliance", serde(default))]
         primary: bool,
     },
+    /// Guest: the session's process is started when somebody asks for it ([`Control::Start`]).
+    Waiting {
+        /// Session.
+        channel: Channel,
+    },
     /// Guest: the session's process runs.
     Started {
         /// Session.
@@ -75,6 +80,12 @@ pub enum Control {
         action: PowerAction,
         /// Why.
         reason: String,
+    },
+    /// Listener: start the process of a session that waits.
+    #[cfg_attr(not(feature = "appliance"), serde(skip_serializing))]
+    Start {
+        /// Session.
+        channel: Channel,
     },
     /// Listener: the terminal's size.
     #[cfg_attr(not(feature = "appliance"), serde(skip_serializing))]
@@ -299,6 +310,9 @@ fn order(fields: &Map<String, Value>) -> Result<Control, String> {
     let what = text(fields, "type")?;
     let channel = || number(fields, "channel").map(Channel);
     Ok(match what.as_str() {
+        "start" => Control::Start {
+            channel: channel()?,
+        },
         "resize" => Control::Resize {
             channel: channel()?,
             rows: number(fields, "rows")?,
@@ -328,7 +342,7 @@ fn order(fields: &Map<String, Value>) -> Result<Control, String> {
         },
         _ => {
             return Err(format!(
-                "unknown message `{what}`, expected exec, resize, signal, stop or refused"
+                "unknown message `{what}`, expected exec, resize, signal, start, stop or refused"
             ));
         }
     })
@@ -383,6 +397,7 @@ mod tests {
                 channel,
                 signal: "SIG\"\u{1F40B}\n".into(),
             },
+            Control::Start { channel },
             Control::Stop { grace_s: u32::MAX },
             Control::Exec(Box::new(Exec {
                 id: "e1".into(),

@@ -16,14 +16,7 @@ pub fn gaps(vm: &ContainerVm) -> Vec<String> {
             mount.dest
         )
     });
-    let sessions = vm.sessions.values().chain(vm.execs.values());
-    let sessions = sessions.filter(|session| session.runblock).map(|session| {
-        format!(
-            "session {}: its start does not wait for the first client",
-            session.id
-        )
-    });
-    volumes.chain(sessions).collect()
+    volumes.collect()
 }
 
 #[cfg(test)]
@@ -49,14 +42,8 @@ mod tests {
                 ..Mount::default()
             },
         );
-        let session = Session {
-            id: "a".into(),
-            runblock: true,
-            ..Session::default()
-        };
-        vm.sessions.insert("a".into(), session);
         let gaps = gaps(&vm);
-        assert_eq!(gaps.len(), 2);
+        assert_eq!(gaps.len(), 1);
         assert!(
             gaps.iter()
                 .any(|gap| gap.contains("\"data\"") && gap.contains("/srv"))

@@ -23,6 +23,10 @@ const REPORT: usize = 4096;
 const JOINED: libc::c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
 
+/// Namespaces that a first process is made in.
+pub(super) const MADE: libc::c_int =
+    libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
 /// A container's namespaces.
 #[derive(Debug)]
 pub struct Namespaces {
@@ -112,22 +116,31 @@ impl Namespaces {
         furnish: impl FnOnce() -> Result<(), String>,
     ) -> Result<Pending, NamespacesError> {
         let failed = |action| move |cause| NamespacesError::Call { action, cause };
-        let open =
-            |path: &str, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
-        let own =
-            open("/proc/self/ns/pid", OFlags::RDONLY).map_err(call("open /proc/self/ns/pid"))?;
-        let program = open("/proc/self/exe", OFlags::PATH).map_err(call("open /proc/self/exe"))?;
+        let own = own_pid_namespace().map_err(call("open /proc/self/ns/pid"))?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let program = rustix::fs::open("/proc/self/exe", flags, Mode::empty())
+            .map_err(call("open /proc/self/exe"))?;
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let (said, report) = rustix::pipe::pipe_with(flags).map_err(call("make a pipe"))?;
         fork::only_one_thread().map_err(failed("fork"))?;
-        let kinds =
-            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         // SAFETY: there is one thread.
-        let forked = unsafe { fork::with_pidfd(kinds, become_init, (program, report, furnish)) };
+        let forked = unsafe { fork::with_pidfd(MADE, become_init, (program, report, furnish)) };
         let (_, init) = forked.map_err(failed("make namespaces"))?;
         Ok(Pending {
             namespaces: Self { init, own, cgroup },
             said,
+        })
+    }
+
+    /// Those of a first process that is there already.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn around(init: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        Ok(Self {
+            init: init.try_clone_to_owned()?,
+            own: own_pid_namespace()?,
+            cgroup: cgroup.map(|fd| fd.try_clone_to_owned()).transpose()?,
         })
     }
 
@@ -154,6 +167,11 @@ impl Namespaces {
         }
         Ok(forked)
     }
+}
+
+fn own_pid_namespace() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
 }
 
 /// Joins the other namespaces of a first process: for a child between fork and exec.

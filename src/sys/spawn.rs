@@ -10,13 +10,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
 use super::fork;
-use super::namespaces::Namespaces;
+use super::namespaces::{self, Namespaces};
 
 /// What to start.
 #[derive(Debug)]
 pub struct Program<'a> {
     /// The namespaces it lives in; none: our own.
     pub namespaces: Option<&'a Namespaces>,
+    /// It is the first process of new namespaces, and furnishes them before anything else.
+    pub first: Option<Furnish<'a>>,
     /// Root of the tree it lives in, where its namespaces have none of their own; none: ours.
     pub root: Option<BorrowedFd<'a>>,
     /// Path of its terminal that it is to find as `/dev/console`, too.
@@ -39,6 +41,16 @@ pub struct Program<'a> {
     pub killable: bool,
     /// Nothing that it executes gets it more rights.
     pub no_new_privileges: bool,
+}
+
+/// What the first process of namespaces does in them. The value is the number of an error.
+#[derive(Clone, Copy)]
+pub struct Furnish<'a>(pub &'a dyn Fn() -> Result<(), i32>);
+
+impl std::fmt::Debug for Furnish<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Furnish")
+    }
 }
 
 /// A user, as numbers.
@@ -193,15 +205,24 @@ pub fn start(program: &Program<'_>, stdio: Stdio) -> io::Result<Started> {
         Stdio::Terminal(terminal) => Stdio::Terminal(above_standard(terminal)?),
     };
     let prepared = child::Prepared::new(program, &stdio, report.as_fd());
-    match program.namespaces {
-        Some(namespaces) => namespaces.with_children(|| clone(&prepared, outcome))?,
-        None => clone(&prepared, outcome),
+    match (program.first, program.namespaces) {
+        (Some(_), _) => {
+            fork::only_one_thread()?;
+            clone(namespaces::MADE, &prepared, outcome)
+        }
+        (None, Some(namespaces)) => namespaces.with_children(|| clone(0, &prepared, outcome))?,
+        (None, None) => clone(0, &prepared, outcome),
     }
 }
 
-fn clone(prepared: &child::Prepared<'_>, outcome: OwnedFd) -> io::Result<Started> {
-    // SAFETY: the child makes only system calls.
-    let (pid, pidfd) = unsafe { fork::with_pidfd(0, child::run, prepared) }?;
+fn clone(
+    made: libc::c_int,
+    prepared: &child::Prepared<'_>,
+    outcome: OwnedFd,
+) -> io::Result<Started> {
+    // SAFETY: the child makes only system calls; one that furnishes namespaces does more, and is the child of
+    // a process with one thread.
+    let (pid, pidfd) = unsafe { fork::with_pidfd(made, child::run, prepared) }?;
     Ok(Started {
         pid,
         pidfd,

@@ -4,7 +4,7 @@ use crate::config::capability;
 use crate::config::isolation::Isolation;
 
 /// What an error says should have stood under the key.
-pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of privileged, readOnly and noNewPrivileges (true or false), \
+pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of privileged, init, readOnly and noNewPrivileges (true or false), \
      capAdd and capDrop (capabilities joined by +, such as NET_ADMIN+SYS_TIME, or ALL)";
 
 /// The settings; what is not named stays at its default. Unlike elsewhere a name that is not known is
@@ -16,6 +16,7 @@ pub(super) fn parse(text: &str) -> Option<Isolation> {
         let value = value.trim();
         match name.trim() {
             "privileged" => isolation.privileged = value.parse().ok()?,
+            "init" => isolation.init = value.parse().ok()?,
             "readOnly" => isolation.read_only = value.parse().ok()?,
             "noNewPrivileges" => isolation.no_new_privileges = value.parse().ok()?,
             "capAdd" => isolation.cap_add = capabilities(value)?,
@@ -40,6 +41,7 @@ fn capabilities(text: &str) -> Option<Vec<String>> {
 pub(super) fn text(isolation: &Isolation) -> String {
     let Isolation {
         privileged,
+        init,
         read_only,
         no_new_privileges,
         cap_add,
@@ -47,7 +49,7 @@ pub(super) fn text(isolation: &Isolation) -> String {
     } = isolation;
     let (add, drop) = (cap_add.join("+"), cap_drop.join("+"));
     format!(
-        "privileged={privileged},readOnly={read_only},noNewPrivileges={no_new_privileges},\
+        "privileged={privileged},init={init},readOnly={read_only},noNewPrivileges={no_new_privileges},\
          capAdd={add},capDrop={drop}"
     )
 }

@@ -63,6 +63,11 @@ impl StateKeys {
         )
     }
 
+    /// It does not wait for its first client any more.
+    pub fn released(self, subject: Subject<'_>) -> KeyValue {
+        (self.key(subject, &["runblock"]), "false".to_owned())
+    }
+
     /// When it was started, in seconds since 1970. None in 0.4, which keeps no times.
     pub fn start_time(self, subject: Subject<'_>, seconds: i64) -> Option<KeyValue> {
         self.time(subject, "starttime", seconds)

@@ -177,7 +177,7 @@ fn the_printed_form_has_the_names_that_scripts_rely_on() {
             "imageid": "sha256:c54a2cc56cbb", "debug": 0, "sessions": null, "execs": {},
             "mounts": null, "networks": {},
             "link": { "buffer": 1 << 20, "full": "block", "exitWait": 10, "stdioGrace": 2 },
-            "isolation": { "privileged": false, "readOnly": false, "noNewPrivileges": false,
+            "isolation": { "privileged": false, "init": true, "readOnly": false, "noNewPrivileges": false,
                            "capAdd": [], "capDrop": [] },
         })
     );

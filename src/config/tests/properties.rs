@@ -144,7 +144,7 @@ prop_compose! {
         execs in btree_map(key(), session(new), 0..3),
         mounts in btree_map(key(), mount(new), 0..3),
         mut networks in btree_map(key(), network(new), 0..3),
-        isolation in option::of((any::<[bool; 3]>(), 0usize..3)),
+        isolation in option::of((any::<[bool; 4]>(), 0usize..3)),
         link in option::of((4096usize..1 << 30, any::<bool>(), any::<u32>(), any::<u32>())),
         default in any::<bool>(),
     ) -> ContainerVm {
@@ -157,10 +157,10 @@ prop_compose! {
             let full = if drops { WhenFull::DropOldest } else { WhenFull::Block };
             LinkConfig { buffer, full, exit_wait, stdio_grace }
         });
-        let isolation = isolation.map_or_else(Isolation::default, |([privileged, read_only, no_new_privileges], n)| {
+        let isolation = isolation.map_or_else(Isolation::default, |([privileged, init, read_only, no_new_privileges], n)| {
             let names = ["NET_ADMIN", "all", "cap_sys_time"].map(str::to_owned);
             let (cap_add, cap_drop) = (names[..n].to_vec(), names[n..].to_vec());
-            Isolation { privileged, read_only, no_new_privileges, cap_add, cap_drop }
+            Isolation { privileged, init, read_only, no_new_privileges, cap_add, cap_drop }
         });
         let mut vm = ContainerVm {
             id, name, repo, layerid, debug, key: Secret(secret), sessions, mounts, networks, link, isolation,

@@ -115,6 +115,8 @@ pub struct Session {
     size: (u16, u16),
     /// When its process was started, the last time.
     begun: Duration,
+    /// It waits for its first client.
+    held_back: bool,
     restarts: Restarts,
 }
 
@@ -126,6 +128,7 @@ impl Session {
     pub fn new(channel: Channel, config: model::Session, role: Role) -> Self {
         Self {
             channel,
+            held_back: config.runblock,
             config,
             role,
             state: State::Waiting,
@@ -171,6 +174,11 @@ impl Session {
     /// Its exit record has been sent.
     pub fn is_reported(&self) -> bool {
         matches!(self.state, State::Reported { .. })
+    }
+
+    /// Its program runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
     }
 
     /// Somebody may still write to its outputs.
@@ -230,6 +238,14 @@ impl Session {
                 primary: self.is_primary(),
             },
         );
+        if self.is_held_back() {
+            send(
+                link,
+                &Control::Waiting {
+                    channel: self.channel,
+                },
+            );
+        }
         if let Some(started) = &self.started {
             send(link, started);
         }

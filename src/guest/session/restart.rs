@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Desk, Place, Session, State, send};
+use super::{Desk, Session, State, send};
 use crate::guest::event_loop::wall_ms;
 use crate::link::{Control, ExitClass};
 
@@ -57,16 +57,24 @@ impl Session {
         self.is_alive() || matches!(self.state, State::Resting { .. })
     }
 
-    /// It rests, and its time has come.
-    pub fn is_due(&self, now: Duration) -> bool {
-        matches!(self.state, State::Resting { until, .. } if until <= now)
+    /// It does not run, and is to: from the beginning, or because its rest is over.
+    pub fn is_ready(&self, now: Duration) -> bool {
+        match &self.state {
+            State::Waiting => self.config.active && !self.held_back,
+            State::Resting { until, .. } => *until <= now,
+            _ => false,
+        }
     }
 
-    /// Runs again, if it is time.
-    pub fn restart(&mut self, place: &Place, desk: &mut Desk<'_>) {
-        if self.is_due(desk.now) {
-            self.state = State::Waiting;
-            self.start(place, desk);
+    /// It waits for its first client.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back && matches!(self.state, State::Waiting)
+    }
+
+    /// Its first client is there. It will not wait for one after the next boot, either, as the original has it.
+    pub fn release(&mut self, desk: &mut Desk<'_>) {
+        if std::mem::take(&mut self.held_back) {
+            desk.host.released(self.subject());
         }
     }
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 use super::{Desk, Input, Output, Session, State};
+use crate::guest::container::First;
 use crate::guest::event_loop::{Interest, Token};
 use crate::link::Stream;
 use crate::plan::process::{Process, ProcessError, Surroundings, process};
@@ -14,7 +15,7 @@ use crate::plan::user::{User, UserError, resolve};
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::Namespaces;
 use crate::sys::pty::{Pty, resize};
-use crate::sys::spawn::{Identity, Program, Stdio, start};
+use crate::sys::spawn::{Furnish, Identity, Program, Stdio, start};
 
 /// Longest `/etc/passwd` or `/etc/group` that is read, bytes.
 const DATABASE_MOST: usize = 1 << 20;
@@ -27,12 +28,14 @@ const CONSOLE: &str = "/dev/console";
 const OUTPUT_PIPE: usize = 256 << 10;
 
 /// Where sessions run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Place {
     /// The container's tree; none: our own, as we are (tests).
     pub root: Option<Inside>,
     /// Its namespaces; none: the machine's.
     pub namespaces: Option<Namespaces>,
+    /// The primary session's process is to be the first of namespaces that it makes; the others join it.
+    pub first: Option<First>,
     /// Nothing that its programs execute gets them more rights.
     pub no_new_privileges: bool,
     /// The machine's host name.
@@ -83,9 +86,10 @@ struct Streams {
 impl Session {
     /// Starts the session's process. What comes of it is told later.
     pub fn start(&mut self, place: &Place, desk: &mut Desk<'_>) {
-        if !matches!(self.state, State::Waiting) {
+        if !matches!(self.state, State::Waiting | State::Resting { .. }) {
             return;
         }
+        self.state = State::Waiting;
         if let Err(reason) = self.try_start(place, desk) {
             self.fail(&reason.to_string(), desk);
         }
@@ -102,8 +106,12 @@ impl Session {
         };
         let plan = process(&self.config, around)?;
         let streams = self.streams(place)?;
+        let furnish = |first: &First| first.furnish();
+        let first = place.first.as_ref().filter(|_| self.is_primary());
+        let furnish = first.map(|first| move || furnish(first));
         let program = Program {
             console: streams.console.as_deref(),
+            first: furnish.as_ref().map(|furnish| Furnish(furnish)),
             ..program(&plan, place, user.as_ref())
         };
         let started = start(&program, streams.theirs).map_err(NotTried::Fork)?;
@@ -139,6 +147,16 @@ impl Session {
         self.stdout.pump(desk);
         self.stderr.pump(desk);
         Ok(())
+    }
+
+    /// The namespaces that its process is the first of.
+    pub fn namespaces(&self, place: &Place) -> Option<Namespaces> {
+        let (State::Starting { pidfd, .. } | State::Running { pidfd, .. }) = &self.state else {
+            return None;
+        };
+        let made = place.first.as_ref()?.namespaces(pidfd.as_fd());
+        made.inspect_err(|error| log::error!("the container's namespaces: {error}"))
+            .ok()
     }
 
     fn user(&self, root: &Inside) -> Result<User, NotTried> {
@@ -231,6 +249,7 @@ impl Session {
 fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> Program<'a> {
     Program {
         namespaces: place.namespaces.as_ref(),
+        first: None,
         root: place.root.as_ref().map(AsFd::as_fd),
         console: None,
         candidates: &plan.candidates,

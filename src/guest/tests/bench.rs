@@ -138,10 +138,8 @@ impl Bench {
 
     pub(super) fn begin(&mut self) {
         self.machine.start_sessions(Place {
-            root: None,
-            namespaces: None,
-            no_new_privileges: false,
             hostname: "bench".into(),
+            ..Place::default()
         });
     }
 

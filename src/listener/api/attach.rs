@@ -73,6 +73,10 @@ pub(super) async fn attach(
         params.flag("stream"),
     )
     .await?;
+    // A process that waits for its first client has one now. One whose VM is away gets it when that is back.
+    if let Err(error) = container.start() {
+        tracing::debug!(id, %error, "not started for a client");
+    }
     let client = Attached {
         container,
         whose: Whose::Primary,

@@ -1,4 +1,4 @@
-//! Calls that act on a container: wait, kill, stop, resize, remove.
+//! Calls that act on a container: wait, start, kill, stop, resize, remove.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,23 @@ pub(super) async fn wait(
         drop(pieces.send(piece).await);
     });
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+pub(super) async fn start(
+    State(shared): Api,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let container = find(&shared.registry, &id)?;
+    if matches!(container.snapshot().record.state, Life::Exited | Life::Lost) {
+        return Err(ApiError::conflict(format!(
+            "container {id} has ended, and its VM with it: power the VM on"
+        )));
+    }
+    Ok(if container.start()? {
+        done()
+    } else {
+        unchanged()
+    })
 }
 
 pub(super) async fn kill(

@@ -34,6 +34,14 @@ impl ApiError {
         }
     }
 
+    /// It cannot be done as things are.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            message: message.into(),
+        }
+    }
+
     /// Our own failure.
     pub fn server(message: impl Into<String>) -> Self {
         Self {

@@ -142,6 +142,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/wait", post(control::wait))
+        .route("/containers/{id}/start", post(control::start))
         .route("/containers/{id}/kill", post(control::kill))
         .route("/containers/{id}/stop", post(control::stop))
         .route("/containers/{id}/resize", post(control::resize))

@@ -201,6 +201,17 @@ impl Container {
         }
     }
 
+    /// Starts the primary session's process, if it waits for somebody to ask for it; `false`: it runs, or
+    /// will by itself.
+    ///
+    /// # Errors
+    /// It has ended, or its VM is not connected.
+    pub fn start(&self) -> Result<bool, ClientError> {
+        let mut inner = self.lock();
+        inner.unfinished()?;
+        inner.start()
+    }
+
     /// Sends a signal to the primary session's process.
     ///
     /// # Errors
@@ -369,6 +380,26 @@ impl Inner {
                 primary.ok_or_else(|| ClientError::NotStarted(self.called()))
             }
             Whose::Session(id) => self.added(id),
+        }
+    }
+
+    /// Starts the primary session where it waits.
+    pub(super) fn start(&mut self) -> Result<bool, ClientError> {
+        match self.record.primary() {
+            Some((channel, session)) if session.is_waiting() => {
+                self.command(Control::Start { channel }).map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The same where a client is there already.
+    pub(super) fn start_for_the_seated(&mut self) {
+        if self.seats.counts() != (0, 0)
+            && let Err(error) = self.start()
+        {
+            // The next client's coming asks again.
+            tracing::debug!(%error, "waiting session not started");
         }
     }
 

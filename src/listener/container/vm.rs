@@ -128,6 +128,12 @@ impl Container {
         if let Err(error) = &stored {
             inner.trouble = Some(error.to_string());
         }
+        if messages
+            .iter()
+            .any(|(_, message)| matches!(message, Control::Waiting { .. }))
+        {
+            inner.start_for_the_seated();
+        }
         let changed = inner.trouble != trouble || matches!(stored, Ok(true));
         self.publish(&inner, changed);
         stored.map(|_| ())
@@ -152,6 +158,7 @@ impl Container {
             }
             inner.absence += 1;
             inner.come_back();
+            inner.start_for_the_seated();
             self.publish(&inner, true);
         }
     }

@@ -86,6 +86,11 @@ pub struct LastWords {
 }
 
 impl SessionRecord {
+    /// Its process waits for somebody to ask for it.
+    pub fn is_waiting(&self) -> bool {
+        self.waits && self.pid.is_none() && self.exit.is_none()
+    }
+
     /// The guest would not have it.
     fn refused(id: &str, reason: &str) -> Self {
         let record = ExitRecord::failed(ExitClass::Failed, reason.to_owned(), 0);
@@ -168,6 +173,9 @@ pub struct SessionRecord {
     pub attach: bool,
     /// Its end is the end of the VM.
     pub primary: bool,
+    /// Its process was not to start before somebody asks for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// Process ID in the VM, once started.
     pub pid: Option<i32>,
     /// Length at which a client has ended stdin.
@@ -243,6 +251,9 @@ impl ContainerRecord {
                 session.attach = *attach;
                 session.primary = *primary;
             }
+            Control::Waiting { channel } => {
+                self.run.sessions.entry(channel.0).or_default().waits = true;
+            }
             Control::Started { channel, pid, .. } => {
                 let session = self.run.sessions.entry(channel.0).or_default();
                 session.pid = Some(*pid);
@@ -282,7 +293,8 @@ impl ContainerRecord {
                 self.run.remember(SessionRecord::refused(what, message));
             }
             // Ours to send, and a refusal is for the log of the listener.
-            Control::Resize { .. }
+            Control::Start { .. }
+            | Control::Resize { .. }
             | Control::Signal { .. }
             | Control::Stop { .. }
             | Control::Exec(_)

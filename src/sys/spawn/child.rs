@@ -1,4 +1,5 @@
-//! Between fork and exec: system calls alone. No allocation, no lock, no panic.
+//! Between fork and exec: system calls alone. No allocation, no lock, no panic. (What furnishes namespaces is the
+//! owner's, which has one thread then.)
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -104,7 +105,9 @@ fn prepare(prepared: &Prepared<'_>) -> Outcome {
         // Before the change of root: the container's /proc may be missing.
         score()?;
     }
-    if let Some(namespaces) = program.namespaces {
+    if let Some(first) = program.first {
+        (first.0)().map_err(|errno| (Step::Root, errno))?;
+    } else if let Some(namespaces) = program.namespaces {
         join(namespaces)?;
     } else if let Some(root) = program.root {
         // SAFETY: a descriptor is an integer.

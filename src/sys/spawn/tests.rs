@@ -52,6 +52,7 @@ fn run_with(
     let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
     let started = start(
         &Program {
+            first: None,
             namespaces: None,
             root: None,
             console: None,
