@@ -38,10 +38,7 @@ type Outcome = Result<u8, (Box<dyn Error>, u8)>;
 fn main() -> ExitCode {
     let outcome: Outcome = match Arguments::parse().command {
         Command::Run(options) => run::run(&options).map_err(|error| (error.into(), 1)),
-        Command::Exec(options) => exec::run(&options).map_err(|error| {
-            let status = error.exit_status();
-            (error.into(), status)
-        }),
+        Command::Exec(options) => exec::run(&options).map_err(exec::Error::with_status),
         Command::Power(options) => plain(power::power(&options)),
         Command::Tools(options) => plain(power::tools(&options)),
         Command::Show(options) => plain(edit::show(&options)),

@@ -106,6 +106,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error, and what `vmx` exits with for it.
+    pub fn with_status(self) -> (Box<dyn std::error::Error>, u8) {
+        let status = self.exit_status();
+        (self.into(), status)
+    }
+
     /// What `vmx` exits with, as docker and the shell have it: 127 no such program, 126 cannot be
     /// run, 125 our own failure.
     pub fn exit_status(&self) -> u8 {

@@ -41,8 +41,17 @@ impl Control {
         Ok(Self { listener, path })
     }
 
+    /// Serves whoever comes until the handle is dropped.
+    pub(super) fn spawn(
+        self,
+        orders: mpsc::UnboundedSender<Pending>,
+        monitor: mpsc::UnboundedSender<&'static str>,
+    ) -> Serving {
+        Serving(tokio::spawn(self.serve(orders, monitor)))
+    }
+
     /// Serves whoever comes, until the machine ends. What QEMU is to do goes to its monitor.
-    pub(super) async fn serve(
+    async fn serve(
         self,
         orders: mpsc::UnboundedSender<Pending>,
         monitor: mpsc::UnboundedSender<&'static str>,
@@ -52,6 +61,16 @@ impl Control {
             let (socket, _) = listener.accept().await?;
             tokio::spawn(serve_one(socket, orders.clone(), monitor.clone()));
         }
+    }
+}
+
+/// A socket that is served.
+#[derive(Debug)]
+pub(super) struct Serving(tokio::task::JoinHandle<io::Result<()>>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -144,7 +144,7 @@ async fn supervise(mut machine: Machine, store: VmxStore) -> Result<(End, Statis
     let (orders, taken) = mpsc::unbounded_channel();
     let (commands, commanded) = mpsc::unbounded_channel();
     let control = machine.control.take();
-    let control = control.map(|control| tokio::spawn(control.serve(orders, commands)));
+    let control = control.map(|control| control.spawn(orders, commands));
     let monitor = monitor.map(|listener| {
         tokio::spawn(streams::follow(
             listener,
@@ -196,9 +196,7 @@ async fn supervise(mut machine: Machine, store: VmxStore) -> Result<(End, Statis
         stop(&mut child).await.map_err(host_error("ending QEMU"))?;
     }
     drop(alive);
-    if let Some(control) = control {
-        control.abort();
-    }
+    drop(control);
     let answered = match answered {
         Some(answered) => answered,
         None => answering.await.map_err(panicked)?,
