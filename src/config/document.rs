@@ -1,4 +1,4 @@
-//! A file that holds a configuration, in either of two forms.
+//! A file that holds a configuration, in one of three forms.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,20 @@ use serde_json::{Map as Object, Value};
 
 use super::error::{Errors, Problem, Shown};
 use super::guestinfo::{self, PREFIX};
-use super::json;
 use super::model::ContainerVm;
+use super::{json, oci};
 
 /// Reads a configuration from a JSON object: a map of guestinfo keys when any of its names starts
-/// with `guestinfo.` (names that do not are the appliance's own and count for nothing), a
-/// document of the model otherwise.
+/// with `guestinfo.` (names that do not are the appliance's own and count for nothing), an OCI runtime's
+/// `config.json` when it says its version, a document of the model otherwise.
 ///
 /// # Errors
 /// All that is wrong with it, in the names of the form that it has.
 pub fn from_document(document: &[u8]) -> Result<ContainerVm, Errors> {
     let object = json::object(document)?;
-    if object.keys().any(|name| name.starts_with(PREFIX)) {
+    if object.contains_key(oci::MARK) {
+        oci::decode(&object)
+    } else if object.keys().any(|name| name.starts_with(PREFIX)) {
         guestinfo::decode_whole(&mut key_map(object)?)
     } else {
         json::decode_object(&object)

@@ -26,6 +26,14 @@ pub enum Problem {
         /// Why nothing goes without it.
         reason: String,
     },
+    /// A field asks for what is not done.
+    #[error("{name} is not supported: {instead}")]
+    Unsupported {
+        /// Path of the field.
+        name: String,
+        /// Why, or what to do instead.
+        instead: String,
+    },
     /// There are keys, but neither of the two that say which sessions there are.
     #[error(
         "{id} and {sessions} are both missing: the guest cannot list keys, so it cannot know the \
@@ -60,11 +68,20 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// The same under the name that the field has elsewhere.
+    pub(crate) fn renamed(mut self, rename: fn(&str) -> String) -> Self {
+        if let Self::Malformed { name, .. } | Self::Missing { name, .. } = &mut self {
+            *name = rename(name);
+        }
+        self
+    }
+
     /// Key or path that this is about, where it is about one.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Malformed { name, .. }
             | Self::Missing { name, .. }
+            | Self::Unsupported { name, .. }
             | Self::Unreadable { name, .. } => Some(name),
             Self::Unidentified { id, .. } => Some(id),
             Self::NoGuestinfo | Self::NotAnObject { .. } => None,

@@ -147,6 +147,14 @@ pub(crate) const READ_ONLY: Leaf = Leaf::new("readOnly", ISOLATION.path);
 pub(crate) const NO_NEW_PRIVILEGES: Leaf = Leaf::new("noNewPrivileges", ISOLATION.path);
 pub(crate) const CAP_ADD: Leaf = Leaf::new("capAdd", ISOLATION.path);
 pub(crate) const CAP_DROP: Leaf = Leaf::new("capDrop", ISOLATION.path);
+pub(crate) const UMASK: Leaf = Leaf::new("umask", ISOLATION.path);
+pub(crate) const ULIMITS: Leaf = Leaf::new("ulimits", ISOLATION.path);
+pub(crate) const OOM_SCORE_ADJ: Leaf = Leaf::new("oomScoreAdj", ISOLATION.path);
+pub(crate) const MEMORY: Leaf = Leaf::new("memory", ISOLATION.path);
+pub(crate) const PIDS: Leaf = Leaf::new("pids", ISOLATION.path);
+pub(crate) const SYSCTLS: Leaf = Leaf::new("sysctls", ISOLATION.path);
+pub(crate) const MASKED_PATHS: Leaf = Leaf::new("maskedPaths", ISOLATION.path);
+pub(crate) const READONLY_PATHS: Leaf = Leaf::new("readonlyPaths", ISOLATION.path);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
 pub(crate) const LINK_EXIT_WAIT: Leaf = Leaf::new("exitWait", LINK.path);
@@ -169,6 +177,8 @@ pub(crate) const RUNBLOCK: Leaf = Leaf {
 };
 pub(crate) const USER: Leaf = Leaf::new("user", &["User"]);
 pub(crate) const GROUP: Leaf = Leaf::new("group", &["Group"]);
+/// In a document alone.
+pub(crate) const GROUPS: Leaf = Leaf::new("groups", &["Groups"]);
 pub(crate) const STOP_SIGNAL: Leaf = Leaf::new("stopSignal", &["stopSignal"]);
 
 /// In guestinfo a part of [`LINK`]'s value.

@@ -59,7 +59,7 @@ pub(super) fn decode_object(document: &Object<String, Value>) -> Result<Containe
 }
 
 /// True when `name` is `other`, or something in it.
-fn within(name: Option<&str>, other: Option<&str>) -> bool {
+pub(super) fn within(name: Option<&str>, other: Option<&str>) -> bool {
     let (Some(name), Some(other)) = (name, other) else {
         return false;
     };
@@ -149,6 +149,12 @@ impl<'d> Fields<'d, '_> {
             }
         }
         elements
+    }
+
+    /// Where there is a list, an empty one too.
+    fn paths(&mut self, leaf: &Leaf) -> Option<Vec<String>> {
+        self.get(leaf)?;
+        Some(self.strings(leaf))
     }
 
     fn strings(&mut self, leaf: &Leaf) -> Vec<String> {
@@ -270,6 +276,18 @@ fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
         no_new_privileges: fields.flag(&field::NO_NEW_PRIVILEGES, false),
         cap_add: fields.array(&field::CAP_ADD, NAME, capability),
         cap_drop: fields.array(&field::CAP_DROP, NAME, capability),
+        umask: fields.string(&field::UMASK),
+        ulimits: fields.strings(&field::ULIMITS),
+        oom_score_adj: fields
+            .parsed(&field::OOM_SCORE_ADJ, "a whole number", |value| {
+                i32::try_from(value.as_i64()?).ok()
+            })
+            .unwrap_or_default(),
+        memory: fields.number(&field::MEMORY, 0),
+        pids: fields.number(&field::PIDS, 0),
+        sysctls: fields.strings(&field::SYSCTLS),
+        masked_paths: fields.paths(&field::MASKED_PATHS),
+        readonly_paths: fields.paths(&field::READONLY_PATHS),
     }
 }
 
@@ -289,6 +307,7 @@ fn session(fields: &mut Fields<'_, '_>) -> Session {
         runblock: fields.flag(&field::RUNBLOCK, false),
         user: fields.string(&field::USER),
         group: fields.string(&field::GROUP),
+        groups: fields.strings(&field::GROUPS),
         stop_signal: fields.string(&field::STOP_SIGNAL),
         full: fields.meaning(&field::FULL, FULL, WhenFull::from_name),
     }

@@ -2,7 +2,7 @@
 //!
 //! [`model`] is the only vocabulary past this room: no string key exists beyond it.
 //! [`guestinfo`] reads and writes both generations of the original system's keys, [`json`] the
-//! JSON document of plain QEMU machines; [`from_document`] tells the two apart in a file.
+//! JSON document of plain QEMU machines, `oci` the OCI runtime's; [`from_document`] tells them apart in a file.
 //! Whatever the form, [`validate`] holds the rules, and all that is wrong is said at once
 //! ([`Errors`]), each by the name it has where it was read: a guestinfo key, or a JSON path.
 //!
@@ -19,14 +19,17 @@ pub mod isolation;
 pub mod json;
 pub mod model;
 mod mount_source;
+mod oci;
 mod port;
 pub mod signal;
+mod ulimit;
 mod validate;
 
 pub use document::from_document;
 pub use error::{Errors, Problem, Shown};
 pub use mount_source::{MountSource, MountSourceError};
 pub use port::{PublishedPort, PublishedPortError, Transport};
+pub use ulimit::{Ulimit, UlimitError};
 pub use validate::validate;
 
 #[cfg(test)]

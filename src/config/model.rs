@@ -102,6 +102,9 @@ pub struct Session {
     pub user: String,
     /// Group: name or number; empty: the user's own.
     pub group: String,
+    /// Groups beside those that list the user, by name or number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// Signal that asks it to stop; empty: SIGTERM.
     pub stop_signal: String,
     /// What happens when its buffer is full, where that is another than the link's.
@@ -130,6 +133,7 @@ impl Default for Session {
             runblock: false,
             user: String::new(),
             group: String::new(),
+            groups: Vec::new(),
             stop_signal: String::new(),
             full: None,
         }

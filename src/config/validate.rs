@@ -1,5 +1,7 @@
 //! The rules that a configuration keeps, whatever form it came in.
 
+mod isolation;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -95,6 +97,7 @@ pub(crate) fn problems(vm: &ContainerVm, generation: Generation) -> Vec<Problem>
         check.network(Map::Networks.entry(key), network);
     }
     check.one_default_route(&vm.networks);
+    check.isolation(&vm.isolation);
     if !LINK_BUFFER_BYTES.contains(&vm.link.buffer) {
         check.malformed(
             Entry::Link,

@@ -15,10 +15,10 @@ use super::steps::Steps;
 use super::volumes::{self, VolumeError};
 use super::{clock, console, container, early_mounts, last_words, modules, stop, tree};
 use crate::config::guestinfo;
-use crate::config::isolation::Isolation;
+use crate::config::isolation::{Isolation, sysctl};
 use crate::config::model::ContainerVm;
 use crate::link::{Control, Key};
-use crate::plan::{gaps, mounts};
+use crate::plan::{bounds, gaps, mounts};
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::{Namespaces, NamespacesError};
 use crate::sys::{power, random, signals};
@@ -56,6 +56,14 @@ enum BootError {
     /// Its tree cannot be entered.
     #[error("the container's tree at {ROOT}: {0}")]
     Tree(std::io::Error),
+    /// A setting of the kernel.
+    #[error("sysctl {setting}: {cause}")]
+    Sysctl {
+        /// As it is configured.
+        setting: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
     /// The container cannot be kept apart.
     #[error("isolation of the container: {0}")]
     Isolation(NamespacesError),
@@ -121,6 +129,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
         disk::mount::mount_root(machine, &disk, vm.isolation.privileged)
     })?;
     let isolation = &vm.isolation;
+    kernel_settings(isolation)?;
     let root = steps
         .take("tree", || furnished_tree(isolation))
         .map_err(BootError::Tree)?;
@@ -134,7 +143,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
             root: Some(root),
             namespaces,
             first,
-            no_new_privileges: isolation.no_new_privileges,
+            bounds: bounds::bounds(isolation),
             hostname,
         })
     });
@@ -192,6 +201,19 @@ fn furnished_tree(isolation: &Isolation) -> std::io::Result<Inside> {
     let root = Inside::open(ROOT)?;
     tree::furnish(&root, &mounts::kernel_file_systems(isolation.privileged));
     Ok(root)
+}
+
+/// The machine's kernel is the container's alone: any of its settings may be the container's, too.
+fn kernel_settings(isolation: &Isolation) -> Result<(), BootError> {
+    for setting in &isolation.sysctls {
+        let (name, value) = sysctl(setting).unwrap_or_default();
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        std::fs::write(path, value).map_err(|cause| BootError::Sysctl {
+            setting: setting.clone(),
+            cause,
+        })?;
+    }
+    Ok(())
 }
 
 /// The container's namespaces; or, where its own command is to be the first process in them, what makes it

@@ -16,7 +16,7 @@ use super::machine::Machine;
 use super::stand_in::DISMISS;
 use super::tree::kernel_flags;
 use crate::config::isolation::Isolation;
-use crate::plan::isolation::{MASKED, OF_NAMESPACES, READ_ONLY};
+use crate::plan::isolation::{OF_NAMESPACES, masked, read_only};
 use crate::plan::mounts::Flags;
 use crate::sys::namespaces::{self, Namespaces, NamespacesError, Pending};
 use crate::sys::signals;
@@ -60,7 +60,7 @@ pub fn make(machine: &mut Machine, isolation: &Isolation) -> Result<Namespaces, 
 /// What makes the container's own command the first process of its namespaces, each time that it starts.
 #[derive(Debug)]
 pub struct First {
-    read_only: bool,
+    isolation: Isolation,
     cgroup: Option<OwnedFd>,
 }
 
@@ -71,14 +71,14 @@ impl First {
     /// The capabilities cannot be bounded.
     pub fn new(isolation: &Isolation) -> Result<Self, NamespacesError> {
         Ok(Self {
-            read_only: isolation.read_only,
+            isolation: isolation.clone(),
             cgroup: prepare(isolation)?,
         })
     }
 
     /// In the process that becomes the first: the error's number, with the words in the log.
     pub fn furnish(&self) -> Result<(), i32> {
-        furnish(self.read_only, self.cgroup.is_some()).map_err(|(what, error)| {
+        furnish(&self.isolation, self.cgroup.is_some()).map_err(|(what, error)| {
             log::error!("isolation of the container: {what}: {error}");
             error.raw_os_error().unwrap_or(libc::EIO)
         })
@@ -96,10 +96,9 @@ impl First {
 
 fn begin(isolation: &Isolation) -> Result<Pending, NamespacesError> {
     let cgroup = prepare(isolation)?;
-    let read_only = isolation.read_only;
     let in_cgroup = cgroup.is_some();
     Namespaces::begin(cgroup, || {
-        furnish(read_only, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
+        furnish(isolation, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
     })
 }
 
@@ -118,6 +117,19 @@ fn prepare(isolation: &Isolation) -> Result<Option<OwnedFd>, NamespacesError> {
     let cgroup = cgroup();
     if let Err(error) = &cgroup {
         log::warn!("no cgroup for the container: {error}");
+    }
+    // What is configured is so, or nothing runs.
+    for (file, most) in [
+        ("memory.max", isolation.memory),
+        ("pids.max", isolation.pids),
+    ] {
+        if most > 0 {
+            let limited = std::fs::write(format!("{CGROUP}/{file}"), most.to_string());
+            limited.map_err(|cause| NamespacesError::Call {
+                action: "limit the container's memory and processes (memory.max, pids.max of its cgroup)",
+                cause,
+            })?;
+        }
     }
     Ok(cgroup.ok())
 }
@@ -156,7 +168,7 @@ fn step<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> Failure {
 }
 
 /// In the first process of the namespaces, before it becomes the stand-in or the container's command.
-fn furnish(read_only: bool, in_cgroup: bool) -> Result<(), Failure> {
+fn furnish(isolation: &Isolation, in_cgroup: bool) -> Result<(), Failure> {
     if in_cgroup {
         let procs = format!("{CGROUP}/cgroup.procs");
         std::fs::write(&procs, "0").map_err(step(&procs))?;
@@ -180,13 +192,13 @@ fn furnish(read_only: bool, in_cgroup: bool) -> Result<(), Failure> {
             Err(error) => return Err(step(path)(error)),
         }
     }
-    for path in MASKED {
+    for path in masked(isolation) {
         mask(path).map_err(step(path))?;
     }
-    for path in READ_ONLY {
+    for path in read_only(isolation) {
         only_read(path, kernel_flags(Flags::ReadOnly)).map_err(step(path))?;
     }
-    if read_only {
+    if isolation.read_only {
         let flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::RDONLY;
         rustix::mount::mount_remount("/", flags, "").map_err(step("read-only root"))?;
     }

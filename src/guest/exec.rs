@@ -45,10 +45,10 @@ impl Machine {
     fn beside_the_primary(&self, order: Exec) -> model::Session {
         let primary = self.sessions().iter().find(|s| s.is_primary());
         let primary = primary.map(|s| s.config().clone()).unwrap_or_default();
-        let (user, group) = if order.user.is_empty() {
-            (primary.user, primary.group)
+        let (user, group, groups) = if order.user.is_empty() {
+            (primary.user, primary.group, primary.groups)
         } else {
-            (order.user, String::new())
+            (order.user, String::new(), Vec::new())
         };
         let mut env = primary.env;
         env.extend(order.env);
@@ -66,6 +66,7 @@ impl Machine {
             tty: order.tty,
             user,
             group,
+            groups,
             ..model::Session::default()
         }
     }

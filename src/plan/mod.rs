@@ -11,6 +11,7 @@
 //! | [`restart`] | when a session that ends is started again |
 //! | [`stop`] | who is asked to stop, by which signal, and what comes after |
 
+pub mod bounds;
 pub mod gaps;
 pub mod isolation;
 pub mod mounts;

@@ -26,13 +26,19 @@ pub enum UserError {
 }
 
 /// Resolves what the configuration says (`user`: a name, a number or `user:group`, empty for root;
-/// `group`: a name or a number, empty for the user's own) by the content of the two files, as
+/// `group`: a name or a number, empty for the user's own; `more`: groups beside) by the content of the two files, as
 /// docker does: a number needs no entry; supplementary groups are those that list the user's name,
 /// unless a group is asked for.
 ///
 /// # Errors
 /// A name that has no entry.
-pub fn resolve(user: &str, group: &str, passwd: &[u8], groups: &[u8]) -> Result<User, UserError> {
+pub fn resolve(
+    user: &str,
+    group: &str,
+    more: &[String],
+    passwd: &[u8],
+    groups: &[u8],
+) -> Result<User, UserError> {
     let (user, group) = match (user.split_once(':'), group) {
         (Some((user, own)), "") => (user, own),
         (Some((user, _)), group) => (user, group),
@@ -70,11 +76,7 @@ pub fn resolve(user: &str, group: &str, passwd: &[u8], groups: &[u8]) -> Result<
         (None, None) => return Err(UserError::NoUser(wanted.into())),
     };
     if !group.is_empty() {
-        let named = lines(groups)
-            .filter_map(Group::parse)
-            .find(|known| known.name == group);
-        let number = named.map(|known| known.number).or_else(|| id(group));
-        resolved.group = number.ok_or_else(|| UserError::NoGroup(group.into()))?;
+        resolved.group = group_number(group, groups)?;
     } else if let Some(entry) = &entry {
         for known in lines(groups).filter_map(Group::parse) {
             let listed = known.members.split(',').any(|member| member == entry.name);
@@ -83,7 +85,20 @@ pub fn resolve(user: &str, group: &str, passwd: &[u8], groups: &[u8]) -> Result<
             }
         }
     }
+    for name in more {
+        let number = group_number(name, groups)?;
+        if !resolved.groups.contains(&number) {
+            resolved.groups.push(number);
+        }
+    }
     Ok(resolved)
+}
+
+fn group_number(name: &str, groups: &[u8]) -> Result<u32, UserError> {
+    let mut known = lines(groups).filter_map(Group::parse);
+    let named = known.find(|known| known.name == name);
+    let number = named.map(|known| known.number).or_else(|| id(name));
+    number.ok_or_else(|| UserError::NoGroup(name.into()))
 }
 
 fn id(text: &str) -> Option<u32> {
@@ -161,13 +176,13 @@ mod tests {
         mail2:x:8:www-data\nbroken\n";
 
     fn resolved(user: &str, group: &str) -> Result<(u32, u32, Vec<u32>, String), UserError> {
-        resolve(user, group, PASSWD, GROUP).map(|u| (u.user, u.group, u.groups, u.home))
+        resolve(user, group, &[], PASSWD, GROUP).map(|u| (u.user, u.group, u.groups, u.home))
     }
 
     #[test]
     fn nobody_named_is_root() {
         assert_eq!(resolved("", ""), Ok((0, 0, vec![], "/root".into())));
-        let root = resolve("", "", b"", b"").expect("root needs no file");
+        let root = resolve("", "", &[], b"", b"").expect("root needs no file");
         assert_eq!((root.user, root.group, root.home.as_str()), (0, 0, "/root"));
     }
 
@@ -211,5 +226,14 @@ mod tests {
         assert!(error.to_string().contains("group \"wheel\""), "{error}");
         assert!(resolved("4294967295", "").is_err());
         assert!(resolved("-1", "").is_err());
+    }
+
+    #[test]
+    fn groups_may_be_added() {
+        let more = ["7".to_owned(), "staff".to_owned()];
+        let user = resolve("0", "", &more, b"", b"staff:x:50:\n").expect("known");
+        assert_eq!(user.groups, [7, 50]);
+        let error = resolve("0", "", &["nobodies".to_owned()], b"", b"");
+        assert_eq!(error, Err(UserError::NoGroup("nobodies".into())));
     }
 }

@@ -35,10 +35,12 @@ pub struct Program<'a> {
     pub directory: &'a CString,
     /// Who it runs as; none: as we do.
     pub identity: Option<Identity<'a>>,
-    /// Limit of open files, soft and hard; none: ours.
-    pub open_files: Option<u64>,
-    /// Give up our protection from the kernel's out-of-memory killer.
-    pub killable: bool,
+    /// Limits of its resources: the kernel's number, what counts, and what it may be raised to.
+    pub limits: &'a [(u8, u64, u64)],
+    /// What is taken from the modes of its files.
+    pub umask: u32,
+    /// How willingly the kernel ends it when memory is short; none: as us.
+    pub oom_score: Option<&'a CStr>,
     /// Nothing that it executes gets it more rights.
     pub no_new_privileges: bool,
 }

@@ -136,3 +136,32 @@ fn daemons_that_are_left_get_their_time() {
     let out = String::from_utf8_lossy(&machine.output().0).into_owned();
     assert!(out.ends_with("bye\nbye\n"), "{out}\n{}", machine.told());
 }
+
+#[test]
+fn processes_are_bounded_as_configured() {
+    let script = "umask; ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj; \
+        cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cat /proc/sys/net/core/somaxconn";
+    let isolation = "umask=0027,ulimits=nofile:100:200+core:0,oomScoreAdj=77,memory=67108864,pids=50,\
+        sysctls=net.core.somaxconn:77";
+    let told = said(script, isolation);
+    assert_eq!(told, "0027\n100\n200\n0\n77\n67108864\n50\n77\n");
+}
+
+#[test]
+fn a_container_that_wants_more_memory_than_it_may_have_is_ended_for_that() {
+    let mut machine = Machine::new(&["/bin/sh", "-c", "tail /dev/zero"]);
+    machine.set(ISOLATION, "memory=16777216");
+    assert_eq!(machine.run(), "137", "{}", machine.told());
+    let told = machine.vch(&["inspect", ID]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("\"OOMKilled\": true"), "{told}");
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_keeps_the_container_from_starting() {
+    let mut machine = Machine::new(&["/bin/true"]);
+    machine.set(ISOLATION, "sysctls=net.core.no_such_thing:1");
+    assert_eq!(machine.run(), "125", "{}", machine.told());
+    let error = machine.error();
+    assert!(error.contains("sysctl net.core.no_such_thing=1"), "{error}");
+}

@@ -181,6 +181,20 @@ impl Writer {
         }
         if vm.isolation != Isolation::default() {
             self.text(top, &field::ISOLATION, &isolation::text(&vm.isolation));
+            let at = Entry::Isolation;
+            let joined = |text: &String| text.contains(['+', ',']);
+            let plain = !vm.isolation.sysctls.iter().any(joined);
+            self.no_key(at, &field::SYSCTLS, plain);
+            self.no_key(
+                at,
+                &field::MASKED_PATHS,
+                vm.isolation.masked_paths.is_none(),
+            );
+            self.no_key(
+                at,
+                &field::READONLY_PATHS,
+                vm.isolation.readonly_paths.is_none(),
+            );
         }
         let full_of = || {
             let of = vm.sessions.iter();
@@ -223,6 +237,7 @@ impl Writer {
         self.flag(at, &field::ATTACH, session.attach);
         self.flag(at, &field::TTY, session.tty);
         self.flag(at, &field::RESTART, session.restart);
+        self.no_key(at, &field::GROUPS, session.groups.is_empty());
         if self.new {
             self.flag(at, &field::OPENSTDIN, session.openstdin);
             self.flag(at, &field::ACTIVE, session.active);

@@ -178,7 +178,8 @@ fn the_printed_form_has_the_names_that_scripts_rely_on() {
             "mounts": null, "networks": {},
             "link": { "buffer": 1 << 20, "full": "block", "exitWait": 10, "stdioGrace": 2 },
             "isolation": { "privileged": false, "init": true, "readOnly": false, "noNewPrivileges": false,
-                           "capAdd": [], "capDrop": [] },
+                           "capAdd": [], "capDrop": [], "umask": "", "ulimits": [], "oomScoreAdj": 0,
+                           "memory": 0, "pids": 0, "sysctls": [] },
         })
     );
     let vm = from_document(&fixture_bytes("1.x", "net-static", "guestinfo")).unwrap();

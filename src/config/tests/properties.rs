@@ -160,7 +160,13 @@ prop_compose! {
         let isolation = isolation.map_or_else(Isolation::default, |([privileged, init, read_only, no_new_privileges], n)| {
             let names = ["NET_ADMIN", "all", "cap_sys_time"].map(str::to_owned);
             let (cap_add, cap_drop) = (names[..n].to_vec(), names[n..].to_vec());
-            Isolation { privileged, init, read_only, no_new_privileges, cap_add, cap_drop }
+            let limits = ["nofile=1024:2048", "core=0"].map(str::to_owned);
+            Isolation {
+                privileged, init, read_only, no_new_privileges, cap_add, cap_drop,
+                umask: ["", "0027", "77"][n].into(), ulimits: limits[..n].to_vec(), oom_score_adj: n as i32 - 1,
+                memory: if privileged { 0 } else { (n as u64) << 20 }, pids: if privileged { 0 } else { n as u64 }, sysctls: vec!["a.b=1".to_owned(); n],
+                ..Isolation::default()
+            }
         });
         let mut vm = ContainerVm {
             id, name, repo, layerid, debug, key: Secret(secret), sessions, mounts, networks, link, isolation,

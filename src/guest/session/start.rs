@@ -10,6 +10,7 @@ use super::{Desk, Input, Output, Session, State};
 use crate::guest::container::First;
 use crate::guest::event_loop::{Interest, Token};
 use crate::link::Stream;
+use crate::plan::bounds::Bounds;
 use crate::plan::process::{Process, ProcessError, Surroundings, process};
 use crate::plan::user::{User, UserError, resolve};
 use crate::sys::inside::Inside;
@@ -19,8 +20,6 @@ use crate::sys::spawn::{Furnish, Identity, Program, Stdio, start};
 
 /// Longest `/etc/passwd` or `/etc/group` that is read, bytes.
 const DATABASE_MOST: usize = 1 << 20;
-/// Open files that a session's process may have, soft and hard: what docker's services set.
-const OPEN_FILES: u64 = 1 << 20;
 /// Where a terminal session's terminal is shown too, as docker does.
 const CONSOLE: &str = "/dev/console";
 /// Bytes that wait in an output's pipe: the fewer turns writer and reader take, the less a processor
@@ -36,8 +35,8 @@ pub struct Place {
     pub namespaces: Option<Namespaces>,
     /// The primary session's process is to be the first of namespaces that it makes; the others join it.
     pub first: Option<First>,
-    /// Nothing that its programs execute gets them more rights.
-    pub no_new_privileges: bool,
+    /// What bounds each of its processes.
+    pub bounds: Bounds,
     /// The machine's host name.
     pub hostname: String,
 }
@@ -162,12 +161,9 @@ impl Session {
     fn user(&self, root: &Inside) -> Result<User, NotTried> {
         let passwd = database(root, "/etc/passwd")?;
         let group = database(root, "/etc/group")?;
-        Ok(resolve(
-            &self.config.user,
-            &self.config.group,
-            &passwd,
-            &group,
-        )?)
+        let config = &self.config;
+        let (user, groups) = (&config.user, &config.groups);
+        Ok(resolve(user, &config.group, groups, &passwd, &group)?)
     }
 
     fn streams(&self, place: &Place) -> Result<Streams, NotTried> {
@@ -262,9 +258,10 @@ fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> P
             group: user.group,
             groups: &user.groups,
         }),
-        open_files: place.root.is_some().then_some(OPEN_FILES),
-        killable: place.root.is_some(),
-        no_new_privileges: place.no_new_privileges,
+        limits: &place.bounds.limits,
+        umask: place.bounds.umask,
+        oom_score: place.bounds.oom_score.as_deref(),
+        no_new_privileges: place.bounds.no_new_privileges,
     }
 }
 

@@ -101,9 +101,9 @@ fn prepare(prepared: &Prepared<'_>) -> Outcome {
         )
     };
     check(Step::Stdio, if closed < 0 { -1 } else { 0 })?;
-    if program.killable {
+    if let Some(score) = program.oom_score {
         // Before the change of root: the container's /proc may be missing.
-        score()?;
+        set_score(score)?;
     }
     if let Some(first) = program.first {
         (first.0)().map_err(|errno| (Step::Root, errno))?;
@@ -178,13 +178,13 @@ fn errno() -> c_int {
         .unwrap_or_default()
 }
 
-fn score() -> Outcome {
+fn set_score(score: &CStr) -> Outcome {
     // SAFETY: a constant text.
     let fd = unsafe { libc::open(SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
     check(Step::Score, fd)?;
-    // SAFETY: one byte of a constant.
-    let written = unsafe { libc::write(fd, c"0".as_ptr().cast(), 1) };
-    check(Step::Score, if written == 1 { 0 } else { -1 })?;
+    // SAFETY: the text is as long as it says.
+    let written = unsafe { libc::write(fd, score.as_ptr().cast(), score.count_bytes()) };
+    check(Step::Score, if written > 0 { 0 } else { -1 })?;
     // SAFETY: a descriptor of our own, not used again.
     check(Step::Score, unsafe { libc::close(fd) })
 }
@@ -211,18 +211,18 @@ fn directory(program: &Program<'_>) -> Outcome {
 
 fn limits(program: &Program<'_>) -> Outcome {
     // SAFETY: no memory is passed.
-    unsafe { libc::umask(0o022) };
-    let Some(most) = program.open_files else {
-        return Ok(());
-    };
-    let limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: most,
-    };
-    // SAFETY: the limit outlives the call.
-    check(Step::Limits, unsafe {
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
-    })
+    unsafe { libc::umask(program.umask) };
+    for (resource, soft, hard) in program.limits {
+        let limit = libc::rlimit {
+            rlim_cur: *soft,
+            rlim_max: *hard,
+        };
+        // SAFETY: the limit outlives the call.
+        check(Step::Limits, unsafe {
+            libc::setrlimit((*resource).into(), &raw const limit)
+        })?;
+    }
+    Ok(())
 }
 
 /// By the system calls themselves: the C library's functions would tell other threads, which a
