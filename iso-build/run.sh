@@ -91,7 +91,7 @@ else
     # What the guest would read from the backdoor, as the document that fw_cfg carries.
     "$vmx" show --json "$config" >"$run/guestinfo.json"
     # The key is in no document that a program prints.
-    build/tether config --from "$run/guestinfo.json" |
+    build/tether check "$run/guestinfo.json" |
         sed "1s|{|{ \"linkkey\": \"$("$vmx" get "$config" guestinfo./tether/linkkey)\",|" >"$run/config.json"
     $step 'running the virtual machine (virtio)' iso-build/virtio.sh \
         "$port" "$run/config.json" "$run/container.vmdk" "$run/console.log" || machine=$?

@@ -20,7 +20,7 @@ exec qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
     -kernel "${KERNEL_IMAGE:-$build/vmlinuz}" -initrd "${INITRAMFS:-$build/initramfs.img}" \
     -append "$("$here/cmdline.sh") console=hvc0" \
     -drive "if=none,id=root,file=$disk,format=$format" -device virtio-blk-pci,drive=root \
-    -fw_cfg "name=opt/tether/config,file=$config" \
+    -fw_cfg "name=${FW_CFG:-opt/tether/config},file=$config" \
     -device virtio-serial-pci \
     -chardev "file,id=console,path=$console" -device virtconsole,chardev=console \
     -chardev "socket,id=link,host=127.0.0.1,port=$port,nodelay=on,reconnect=1" \

@@ -7,11 +7,15 @@ use tether::guest;
 const HELP: &str = "\
 tether: the init and agent of a container that is its own virtual machine
 
-As PID 1 it boots the machine; there is nothing to say to it.
-As any other process:
-  tether config [--from FILE]  print the configuration as PID 1 would resolve it, as JSON: from the
-                               VMware host's guestinfo, from QEMU's fw_cfg (opt/tether/config), or
-                               from FILE (a JSON map of guestinfo keys, or a JSON document)
+As PID 1 it boots the machine; there is nothing to say to it. As any other process:
+  tether config                print the configuration as PID 1 would resolve it, as JSON: from the
+                               VMware host's guestinfo (the original's keys, else a document under
+                               guestinfo.tether.config), from QEMU's fw_cfg (opt/tether/config), or
+                               from the kernel's command line (tether.config=, tether.FIELD=)
+  tether check FILE [tether.FIELD=VALUE]…
+                               the same from FILE, - for standard input, or every error in it: a JSON
+                               document, an OCI runtime's config.json, a JSON map of guestinfo keys
+                               (vmx show --json), each plain, in base64, or in gzip and base64
   tether --version
   tether --help
 ";
@@ -20,17 +24,14 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         guest::pid_1();
     }
-    let arguments: Vec<String> = std::env::args_os()
-        .skip(1)
+    let arguments = std::env::args_os().skip(1);
+    let arguments: Vec<String> = arguments
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["config"] => config(None),
-        ["config", "--from", file] => config(Some(file)),
-        ["config", option] if option.starts_with("--from=") => {
-            config(option.strip_prefix("--from="))
-        }
+        ["config"] => config(None, ""),
+        ["check", file, fields @ ..] => config(Some(file), &fields.join(" ")),
         ["--version" | "-V"] => print(concat!("tether ", env!("CARGO_PKG_VERSION"))),
         ["--help" | "-h" | "help"] => print(HELP.trim_end()),
         [] => refuse("this process is not PID 1, and no command was given: nothing is done"),
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn config(file: Option<&str>) -> ExitCode {
-    match guest::resolved(file) {
+fn config(file: Option<&str>, fields: &str) -> ExitCode {
+    match guest::resolved(file, fields) {
         Ok(model) => print(&model),
         Err(error) => {
             eprintln!("{error}");

@@ -59,6 +59,12 @@ pub enum Problem {
         /// The transport's own words.
         cause: String,
     },
+    /// The document cannot be unpacked.
+    #[error("{cause}")]
+    Packed {
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The document is not JSON, or not an object.
     #[error("the configuration document is not a JSON object: {cause}")]
     NotAnObject {
@@ -84,7 +90,7 @@ impl Problem {
             | Self::Unsupported { name, .. }
             | Self::Unreadable { name, .. } => Some(name),
             Self::Unidentified { id, .. } => Some(id),
-            Self::NoGuestinfo | Self::NotAnObject { .. } => None,
+            Self::NoGuestinfo | Self::Packed { .. } | Self::NotAnObject { .. } => None,
         }
     }
 }
@@ -137,6 +143,11 @@ impl fmt::Debug for Shown {
 pub struct Errors(Vec<Problem>);
 
 impl Errors {
+    /// There was no guestinfo to be wrong.
+    pub fn is_no_guestinfo(&self) -> bool {
+        matches!(self.0.as_slice(), [Problem::NoGuestinfo])
+    }
+
     /// `Ok` when nothing is wrong.
     pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {

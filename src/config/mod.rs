@@ -10,7 +10,9 @@
 //! fetches a key, and documents come as bytes.
 
 pub mod capability;
+pub mod cmdline;
 mod document;
+mod encoding;
 mod error;
 mod field;
 pub mod guestinfo;
@@ -25,7 +27,8 @@ pub mod signal;
 mod ulimit;
 mod validate;
 
-pub use document::from_document;
+pub use document::{from_document, from_packed};
+pub use encoding::{Encoding, EncodingError};
 pub use error::{Errors, Problem, Shown};
 pub use mount_source::{MountSource, MountSourceError};
 pub use port::{PublishedPort, PublishedPortError, Transport};

@@ -156,7 +156,7 @@ bulk_floor() {
 virtio_config() { # FOLDER WORD…: config.json there
     local folder=$1
     "$vmx" show --json "$folder/blog.vmx" >"$folder/guestinfo.json"
-    build/tether config --from "$folder/guestinfo.json" >"$folder/config.json"
+    build/tether check "$folder/guestinfo.json" >"$folder/config.json"
 }
 bulk_virtio_tether() {
     machine_folder tether build/bootstrap.iso

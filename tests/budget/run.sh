@@ -38,7 +38,7 @@ iso-build/container-disk.sh "$work/disk.ext4" "$work/disk.vmdk" "$work/hello" >/
 initramfs/build.sh build/tether "$cache" "$work/tether.img"
 initramfs/build.sh "$work/floor" "$cache" "$work/floor.img"
 build/vmx show --json tests/fixtures/blog.vmx >"$work/guestinfo.json"
-build/tether config --from "$work/guestinfo.json" |
+build/tether check "$work/guestinfo.json" |
     sed '1s|{|{ "linkkey": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",|' >"$work/config.json"
 
 count() { # PROGRAM NAME: build/budget/NAME.count

@@ -9,6 +9,7 @@ mod network;
 mod power;
 mod restart;
 mod secrets;
+mod sources;
 mod volumes;
 mod waits;
 
@@ -30,6 +31,8 @@ pub struct Machine {
     folder: tempfile::TempDir,
     session: Value,
     top: Vec<(String, Value)>,
+    /// Another document than ours.
+    document: Option<String>,
     port: SocketAddr,
     wrapper: Vec<String>,
     arguments: Vec<String>,
@@ -69,6 +72,7 @@ impl Machine {
             folder,
             session: json!({ "path": words[0], "args": words, "openstdin": true }),
             top: Vec::new(),
+            document: None,
             port,
             wrapper: Vec::new(),
             arguments: Vec::new(),
@@ -85,6 +89,18 @@ impl Machine {
     /// Another field of its document.
     pub fn with_top(mut self, field: &str, value: Value) -> Self {
         self.top.push((field.to_owned(), value));
+        self
+    }
+
+    /// Another document.
+    pub fn document(mut self, text: &str) -> Self {
+        self.document = Some(text.to_owned());
+        self
+    }
+
+    /// Nothing in fw_cfg that is found.
+    pub fn no_document(mut self) -> Self {
+        self.wrapper = vec!["env".into(), "FW_CFG=opt/other".into()];
         self
     }
 
@@ -116,7 +132,8 @@ impl Machine {
         for (field, value) in &self.top {
             document[field] = value.clone();
         }
-        fs::write(self.path("config.json"), document.to_string()).expect("a document");
+        let document = self.document.clone().unwrap_or(document.to_string());
+        fs::write(self.path("config.json"), document).expect("a document");
         let script = repository("iso-build/virtio.sh");
         let mut words = self.wrapper.iter();
         let mut command = match words.next() {
