@@ -28,7 +28,7 @@ export CMD PORT CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
 .NOTPARALLEL:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help build run iso test bench bench-link soak fuzz check fmt clean FORCE
+.PHONY: help build run iso test bench bench-link soak soak-deaths fuzz check fmt clean FORCE
 
 help: ## this list
 	@echo 'make VERB [NAME=value …]'
@@ -58,6 +58,10 @@ bench-link: packages-bench ## the link and the listener beside socat, conserver 
 
 soak: packages-build ## one stream of 10 GiB through 1,024 vMotions and as many SIGKILLs of the listener (SOAK=MEBIBYTES)
 	@SOAK=$(or $(SOAK),10240) iso-build/cargo.sh test --release --locked --test listener_e2e -- soak --nocapture
+
+soak-deaths: packages-test build/bootstrap.iso build/test.vmdk ## a million deaths in one machine, of every kind (DEATHS=NUMBER; an hour)
+	@TETHER_DEATHS=$(or $(DEATHS),1000000) iso-build/cargo.sh test --release --locked --features vm-tests \
+	    --test listener_e2e -- vm::deaths --nocapture
 
 fuzz: packages-build ## feed bytes of a fuzzer's making to all that reads bytes (FOR=60 seconds each, TARGET=vmx)
 	@tests/fuzz/run.sh
@@ -124,5 +128,6 @@ build/container.ext4 build/container.vmdk &: build/guest/hello iso-build/contain
 	@$(step) "making the container's disk" iso-build/container-disk.sh build/container.ext4 build/container.vmdk build/guest/hello
 
 # The tests' disk has programs more.
-build/test.ext4 build/test.vmdk &: build/guest/hello build/guest/orphans iso-build/container-disk.sh
-	@$(step) "making the tests' disk" iso-build/container-disk.sh build/test.ext4 build/test.vmdk build/guest/hello build/guest/orphans
+test_programs := build/guest/hello build/guest/orphans build/guest/deaths
+build/test.ext4 build/test.vmdk &: $(test_programs) iso-build/container-disk.sh
+	@$(step) "making the tests' disk" iso-build/container-disk.sh build/test.ext4 build/test.vmdk $(test_programs)

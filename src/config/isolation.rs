@@ -62,6 +62,13 @@ impl Default for Isolation {
 }
 
 impl Isolation {
+    /// Somebody in it is to set the clock.
+    pub fn keeps_clock(&self) -> bool {
+        let names = self.cap_add.iter().map(|name| name.to_ascii_uppercase());
+        let mut names = names.map(|name| name.trim_start_matches("CAP_").to_owned());
+        names.any(|name| name == "SYS_TIME" || name == "ALL")
+    }
+
     /// The mask of its processes.
     pub fn mask(&self) -> u32 {
         const DEFAULT: u32 = 0o022;

@@ -13,7 +13,7 @@ use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
 use super::volumes::{self, VolumeError};
-use super::{clock, console, container, early_mounts, last_words, modules, stop, tree};
+use super::{console, container, early_mounts, last_words, modules, stop, tree};
 use crate::config::guestinfo;
 use crate::config::isolation::{Isolation, sysctl};
 use crate::config::model::ContainerVm;
@@ -113,7 +113,8 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     let (host, read) = steps.take("configuration", source::read);
     machine.host = host;
     let vm = read?;
-    steps.take("clock", || clock::follow_host(&machine.host));
+    machine.clock.of_container = vm.isolation.keeps_clock();
+    steps.take("clock", || machine.clock.follow_host(&machine.host));
     console::set_level(vm.debug);
     steps.take("link", || connect(machine, &vm))?;
     steps

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::carrier::Carrier;
+use super::clock::Clock;
 use super::container;
 use super::event_loop::{EventLoop, Interest, Ready, Token, now};
 use super::host::Host;
@@ -35,6 +36,7 @@ pub struct Machine {
     pub host: Host,
     pub(super) link: Link,
     pub(super) network: Network,
+    pub(super) clock: Clock,
     pub(super) carrier: Option<Carrier>,
     pub(super) button: Option<PowerButton>,
     /// Serves the VMware host, where there is one.
@@ -93,6 +95,7 @@ impl Machine {
             host,
             link: Link::guest(Identity::default(), 0, Options::default()),
             network: Network::default(),
+            clock: Clock::default(),
             carrier: None,
             button: None,
             tools: None,

@@ -60,6 +60,7 @@ impl Machine {
                 self.host.stage(&text);
             }
             Event::Copy { fresh } => self.become_another(fresh),
+            Event::Time(time) => self.clock.follow_listener(&self.host, time),
             Event::Lost => log::warn!("link: the listener does not answer"),
             // A listener's: never ours.
             Event::Hello(_) | Event::Data { .. } | Event::End { .. } => {

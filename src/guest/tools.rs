@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::clock;
 use super::event_loop::now;
 use super::machine::Machine;
 use crate::backdoor::nic_info;
@@ -83,7 +82,7 @@ impl Machine {
         }
         if tools.clock_due <= now {
             tools.clock_due = now.saturating_add(CLOCK_PAUSE);
-            clock::follow_host(&self.host);
+            self.clock.follow_host(&self.host);
         }
         self.report_changes(&mut tools);
         self.tools = Some(tools);

@@ -47,6 +47,8 @@ pub struct Link {
     pub(super) answered: u64,
     /// When the peer was last asked for its clock, and what it said, ms.
     pub(super) asked_clock: Duration,
+    /// The time since 1970 when the owner's clock was zero, which the peer is told.
+    pub(super) wall: Option<Duration>,
     pub(super) peer_up_ms: u64,
     /// Last time something was acknowledged, or began to wait for it.
     pub(super) progress: Duration,
@@ -251,6 +253,7 @@ impl Link {
             question: 0,
             answered: 0,
             asked_clock: Duration::ZERO,
+            wall: None,
             peer_up_ms: 0,
             progress: Duration::ZERO,
             rto: RTO_FIRST,
@@ -422,6 +425,11 @@ impl Link {
     #[cfg(feature = "appliance")]
     pub fn answered(&self) -> u64 {
         self.answered
+    }
+
+    /// Listener: what the time since 1970 was when the owner's clock was zero; guests are told it from now on.
+    pub fn tell_time(&mut self, wall_at_zero: Duration) {
+        self.wall = Some(wall_at_zero);
     }
 
     /// The guest's clock as it was told last, ms.

@@ -217,7 +217,13 @@ impl Link {
         self.heard = now;
         self.asked = 0;
         match head.kind {
-            Kind::Ping => self.pong_due = Some(head.number),
+            Kind::Ping => {
+                self.pong_due = Some(head.number);
+                if let Some(time) = payload.first_chunk().filter(|_| self.is_guest()) {
+                    let time = Duration::from_millis(u64::from_le_bytes(*time));
+                    self.events.push_back(Event::Time(time));
+                }
+            }
             Kind::Pong => {
                 self.answered = head.number;
                 if let Some(up) = payload.first_chunk() {

@@ -54,6 +54,7 @@
 //! **Liveness**: a PING after [`Options::keepalive`] of silence; three of them unanswered is
 //! [`Event::Lost`]. PONG echoes the number of its PING, which a listener uses to ask whether a guest is
 //! still there, and holds the guest's clock: one that is behind what it was goes on from older memory.
+//! A listener's PING may hold the time since 1970 in milliseconds (8 bytes): [`Event::Time`].
 //!
 //! # What bounds what
 //!
@@ -249,6 +250,8 @@ pub enum Event {
         /// Its words.
         reason: String,
     },
+    /// The listener's time since 1970 (guest only). It was sent some while ago: the time is no earlier.
+    Time(Duration),
     /// The peer has not answered for three keep-alives. The handshake starts anew by itself.
     Lost,
 }

@@ -189,7 +189,11 @@ impl Link {
         let clock_due = !self.is_guest() && self.asked_clock + CLOCK_EVERY <= now;
         if std::mem::take(&mut self.ping_due) || clock_due {
             self.asked_clock = now;
-            sealed.put(head(Kind::Ping, self.question), [&[], &[]]);
+            let time = self
+                .wall
+                .map(|wall| millis(wall.saturating_add(now)).to_le_bytes());
+            let time = time.as_ref().map_or(&[][..], |time| time);
+            sealed.put(head(Kind::Ping, self.question), [time, &[]]);
         }
         if let Some((number, ack)) = self.inbox.poll(now) {
             let head = Head {

@@ -12,6 +12,11 @@ pub fn now_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// What the time since 1970 was when the other clock, which says `now`, was zero.
+pub fn wall_at_zero(now: Duration) -> Duration {
+    Duration::from_nanos(now_ns()).saturating_sub(now)
+}
+
 /// Time that only goes forward, as durations since its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Monotonic(Instant);

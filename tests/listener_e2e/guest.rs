@@ -39,6 +39,8 @@ pub struct Guest {
     pub reads_stdin: bool,
     /// Signals, sizes, stops.
     pub commands: Vec<Control>,
+    /// What its listener says that the time is.
+    pub told_time: Option<Duration>,
     pub refused: Option<String>,
     pub connections: u32,
     /// How often it was told to be a copy.
@@ -97,6 +99,7 @@ impl Guest {
             stdin_ended: false,
             reads_stdin: true,
             commands: Vec::new(),
+            told_time: None,
             refused: None,
             connections: 0,
             copies: 0,
@@ -339,6 +342,7 @@ impl Guest {
                 }
                 Event::Established { forgotten } => self.forgotten |= forgotten,
                 Event::Hello(_) | Event::Lost => {}
+                Event::Time(time) => self.told_time = Some(time),
             }
         }
     }

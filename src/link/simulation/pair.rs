@@ -203,7 +203,7 @@ impl Pair {
                     self.guest.stored(channel, stream, offset + 1);
                 }
                 Event::Established { forgotten: true } => panic!("the store never forgets"),
-                Event::Established { .. } | Event::Lost => {}
+                Event::Established { .. } | Event::Time(_) | Event::Lost => {}
                 other => panic!("guest got {other:?}"),
             }
         }
@@ -300,7 +300,7 @@ impl Pair {
                     // The client types on from what this guest has received.
                     self.stdin_written = self.listener.written(SESSION, Stream::Stdin) as usize;
                 }
-                Event::Lost => {}
+                Event::Time(_) | Event::Lost => {}
                 other => panic!("listener got {other:?}"),
             }
         }

@@ -51,7 +51,7 @@ impl Task {
                     }
                 }
                 // Only a guest's link tells these.
-                Event::Refused { .. } | Event::Copy { .. } => {}
+                Event::Refused { .. } | Event::Copy { .. } | Event::Time(_) => {}
                 Event::Message { sequence, message } => {
                     self.message(&mut brought, sequence, message);
                 }

@@ -23,7 +23,7 @@ use self::carrier::Carrier;
 use self::intake::Brought;
 pub use self::moving::Moves;
 use self::moving::Moving;
-use super::clock::{Monotonic, now_ns};
+use super::clock::{Monotonic, now_ns, wall_at_zero};
 use super::container::{Absence, Connection, Container, Origin};
 use super::execs::Execs;
 use super::keys::Keys;
@@ -325,6 +325,8 @@ impl Task {
             }
             container.feed(&self.connection, &mut self.link, LINK_BYTES);
         }
+        // Anew each time: this machine's own clock may be set.
+        self.link.tell_time(wall_at_zero(now));
         let (link, sent) = (&mut self.link, &self.shared.counters.sent);
         let filled = self.carrier.queue(|out| {
             let before = out.len();

@@ -1,6 +1,7 @@
 //! A real containerVM on a plain QEMU machine, its link over a virtio-serial port.
 
 mod copies;
+mod deaths;
 mod first_client;
 mod input;
 mod monitor;
