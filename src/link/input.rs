@@ -207,6 +207,8 @@ impl Link {
                     side.state = ListenerState::Established { nonce: *nonce };
                     side.timer.rest();
                     self.begin(now, false);
+                    // With it goes the time.
+                    self.ping_due |= self.wall.is_some();
                 }
                 ListenerState::Established { .. } => {}
                 // Under the seal before: the owner is about to say what it has stored, and the guest
