@@ -52,6 +52,8 @@ pub enum Command {
     Attach(Attach),
     /// Run another process in a running container, and end with its exit status.
     Exec(Exec),
+    /// Print what a container's machine knows of itself: boot, processes, mounts, network, kernel's log.
+    Debug(Containers),
     /// Print what happens to containers, as it happens.
     Events(Events),
     /// Wait for containers to end, and print their exit statuses.

@@ -1,4 +1,4 @@
-//! `vch exec`.
+//! `vch exec` and `vch debug`.
 
 use serde_json::{Value, json};
 
@@ -7,6 +7,32 @@ use super::attach::{End, Session, signal_status};
 use super::http::{Api, encode};
 use super::{ClientError, path, print_line, terminal};
 use crate::listener::api::exec::{Create, Created};
+
+/// `vch debug`: a report of the machine's own process 1.
+pub(super) async fn debug(api: &Api, container: &str) -> Result<u8, ClientError> {
+    let create = Create {
+        report: true,
+        attach_stdout: true,
+        ..Create::default()
+    };
+    let created: Created = api
+        .post(&format!("{}/exec", path(container)), &create)
+        .await?;
+    let base = format!("/exec/{}", encode(&created.id));
+    let body = json!({});
+    let taken = api.take_over(&format!("{base}/start"), Some(&body)).await?;
+    let session = Session {
+        api,
+        base: &base,
+        tty: false,
+        stdin: false,
+        keys: Default::default(),
+    };
+    match session.run(taken.socket, &taken.early).await? {
+        End::Signal(number) => Ok(signal_status(number)),
+        End::Output | End::Detached => status(api, &base).await,
+    }
+}
 
 pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
     let size = terminal::size().filter(|_| options.tty);

@@ -148,6 +148,13 @@ async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
         Command::Logs(options) => logs::logs(api, &options).await,
         Command::Attach(options) => attach::attach(api, &options).await,
         Command::Exec(options) => exec::exec(api, &options).await,
+        Command::Debug(Containers { containers }) => {
+            let mut status = 0;
+            for container in &containers {
+                status = exec::debug(api, container).await?.max(status);
+            }
+            Ok(status)
+        }
         Command::Wait(Containers { containers }) => wait(api, &containers).await.map(|()| 0),
         Command::Inspect(Containers { containers }) => inspect(api, &containers).await.map(|()| 0),
         Command::Start(Containers { containers }) => each(api, "POST", &containers, "/start").await,

@@ -245,6 +245,7 @@ fn set_hostname(vm: &ContainerVm) -> String {
 
 fn tell_steps(machine: &mut Machine, steps: &Steps, debug: u32) {
     let text = steps.to_string();
+    machine.boot_steps.clone_from(&text);
     if debug > 0 {
         machine.host.stage(&text);
     }

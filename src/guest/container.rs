@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Where process 1 has the cgroups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// The container's cgroup.
-const CGROUP: &str = "/sys/fs/cgroup/container";
+pub(super) const CGROUP: &str = "/sys/fs/cgroup/container";
 /// Controllers that the container finds in its cgroup.
 const CONTROLLERS: &str = "+memory +pids";
 /// Where process 1 has what the container must not see.

@@ -17,6 +17,9 @@ impl Machine {
         let Some(channel) = self.free_channel() else {
             return self.refuse(&id, "too many sessions are open in this machine".into());
         };
+        if order.report {
+            return self.report(channel, order.id);
+        }
         let size = (order.rows, order.columns);
         let config = self.beside_the_primary(order);
         let mut session = Session::new(channel, config, Role::Added);

@@ -41,6 +41,8 @@ pub struct Machine {
     pub(super) button: Option<PowerButton>,
     /// Serves the VMware host, where there is one.
     pub(super) tools: Option<Tools>,
+    /// The boot's steps and how long they took.
+    pub(super) boot_steps: String,
     /// What the end of the machine is to be.
     pub(super) ending: Ending,
     sessions: Vec<Session>,
@@ -99,6 +101,7 @@ impl Machine {
             carrier: None,
             button: None,
             tools: None,
+            boot_steps: String::new(),
             ending: Ending::Off,
             sessions: Vec::new(),
             last_channel: Channel::LINK,

@@ -12,6 +12,7 @@
 //! | `starts` | which session starts when |
 //! | `orders` | what the listener and the operator ask for |
 //! | `exec` | sessions that are added to the running machine, and their channels |
+//! | `report` | what process 1 knows of its machine, for who asks (`vch debug`) |
 //! | `session` | one process tree with its streams, to its exit record |
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
 //! | `tools`, `clock` | what that host asks for: who runs here, power events; and its time |
@@ -39,6 +40,7 @@ mod modules;
 mod network;
 mod orders;
 mod reaper;
+mod report;
 mod session;
 mod source;
 mod stand_in;

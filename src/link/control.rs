@@ -150,6 +150,9 @@ pub struct Exec {
     pub rows: u16,
     /// Characters a line.
     pub columns: u16,
+    /// No program: process 1 writes what it knows of its machine to stdout.
+    #[cfg_attr(feature = "appliance", serde(default))]
+    pub report: bool,
 }
 
 /// Arguments and environment are often secrets.
@@ -335,6 +338,7 @@ fn order(fields: &Map<String, Value>) -> Result<Control, String> {
             openstdin: flag(fields, "openstdin"),
             rows: number(fields, "rows")?,
             columns: number(fields, "columns")?,
+            report: flag(fields, "report"),
         })),
         "refused" => Control::Refused {
             what: text(fields, "what")?,
@@ -409,6 +413,7 @@ mod tests {
                 openstdin: true,
                 rows: 1,
                 columns: u16::MAX,
+                report: true,
             })),
             Control::Refused {
                 what: "dance".into(),

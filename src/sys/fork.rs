@@ -16,6 +16,22 @@ pub fn run(work: impl FnOnce() -> u8) -> io::Result<i32> {
     fork(work)
 }
 
+/// Runs `work` in a child process, which ends with what that returns; its ID and its pidfd.
+///
+/// # Errors
+/// As [`run`].
+pub fn with_work(work: impl FnOnce() -> u8) -> io::Result<(i32, OwnedFd)> {
+    only_one_thread()?;
+    // SAFETY: there is one thread.
+    unsafe { with_pidfd(0, ends_with, work) }
+}
+
+fn ends_with(work: impl FnOnce() -> u8) -> ! {
+    let code = i32::from(work());
+    // SAFETY: ends the child without running what belongs to the parent.
+    unsafe { libc::_exit(code) }
+}
+
 /// An error in a process with more than one.
 pub(super) fn only_one_thread() -> io::Result<()> {
     // A folder has two links, and one for each folder in it: a thread's.
@@ -68,11 +84,7 @@ fn fork(work: impl FnOnce() -> u8) -> io::Result<i32> {
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        0 => {
-            let code = i32::from(work());
-            // SAFETY: ends the child without running what belongs to the parent.
-            unsafe { libc::_exit(code) }
-        }
+        0 => ends_with(work),
         pid => Ok(pid),
     }
 }

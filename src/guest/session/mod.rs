@@ -176,6 +176,28 @@ impl Session {
         matches!(self.state, State::Reported { .. })
     }
 
+    /// In a few words, without its arguments.
+    pub fn describe(&self) -> String {
+        let state = match &self.state {
+            State::Waiting if self.held_back => "waits for its first client".to_owned(),
+            State::Waiting => "not started".to_owned(),
+            State::Starting { pid, .. } => format!("starting as process {pid}"),
+            State::Running { pid, .. } => format!("runs as process {pid}"),
+            State::Resting { record, .. } => {
+                format!(
+                    "has ended with status {}, to be started again",
+                    record.status
+                )
+            }
+            State::Ended { record, .. } => {
+                format!("has ended with status {}, output to be read", record.status)
+            }
+            State::Reported { record, .. } => format!("has ended with status {}", record.status),
+        };
+        let (channel, id, program) = (self.channel.0, &self.config.id, self.program());
+        format!("{channel} {id} {program}: {state}")
+    }
+
     /// Its program runs.
     pub fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
@@ -297,18 +319,22 @@ impl Session {
             State::Starting { pid, pidfd, .. } => {
                 self.state = State::Running { pid, pidfd };
                 self.tried = Vec::new();
-                let started = Control::Started {
-                    channel: self.channel,
-                    pid,
-                    time_ms: wall_ms(),
-                };
-                send(desk.link, &started);
-                self.started = Some(started);
+                self.told_running(pid, desk);
                 desk.host.started(self.subject(), wall_ms());
                 log::info!("session {} runs as process {pid}", self.config.id);
             }
             other => self.state = other,
         }
+    }
+
+    fn told_running(&mut self, pid: i32, desk: &mut Desk<'_>) {
+        let started = Control::Started {
+            channel: self.channel,
+            pid,
+            time_ms: wall_ms(),
+        };
+        send(desk.link, &started);
+        self.started = Some(started);
     }
 
     /// It does not run, and never will.

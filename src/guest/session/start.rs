@@ -13,6 +13,7 @@ use crate::link::Stream;
 use crate::plan::bounds::Bounds;
 use crate::plan::process::{Process, ProcessError, Surroundings, process};
 use crate::plan::user::{User, UserError, resolve};
+use crate::sys::fork;
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::Namespaces;
 use crate::sys::pty::{Pty, resize};
@@ -146,6 +147,26 @@ impl Session {
         self.stdout.pump(desk);
         self.stderr.pump(desk);
         Ok(())
+    }
+
+    /// Starts a process of our own that writes to the session's stdout, beside the container.
+    pub fn start_own(&mut self, work: impl FnOnce(OwnedFd) -> u8, desk: &mut Desk<'_>) {
+        let made = pipe(Ours::Reads).and_then(|(theirs, ours)| {
+            let (pid, pidfd) = fork::with_work(|| work(theirs))?;
+            Ok((ours, pid, pidfd))
+        });
+        match made {
+            Ok((ours, pid, pidfd)) => {
+                self.begun = desk.now;
+                self.stdout = Output::new(self.channel, Stream::Stdout, ours);
+                self.state = State::Running { pid, pidfd };
+                self.told_running(pid, desk);
+                self.stdin.begin(desk);
+                self.stdout.pump(desk);
+                self.stderr.close(desk);
+            }
+            Err(error) => self.fail(&error.to_string(), desk),
+        }
     }
 
     /// The namespaces that its process is the first of.

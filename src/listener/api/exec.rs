@@ -49,6 +49,8 @@ pub struct Create {
     pub attach_stderr: bool,
     /// All of the machine's privileges.
     pub privileged: bool,
+    /// Ours: no program, but what the machine has to say of itself.
+    pub report: bool,
     /// Keys that leave a terminal; for `start`.
     pub detach_keys: Option<String>,
     /// Lines and columns that the terminal begins with.
@@ -80,7 +82,7 @@ pub(super) async fn create(
     let container = find(&shared.registry, &id)?;
     let (_, body) = request.into_parts();
     let asked: Create = read(body).await?;
-    container.takes_execs()?;
+    container.takes_execs(asked.report)?;
     if asked.privileged {
         return Err(ApiError::bad_request(
             "privileged execs are not possible: the container's own privileges are the most that \
@@ -88,7 +90,7 @@ pub(super) async fn create(
         ));
     }
     let args = asked.cmd.unwrap_or_default();
-    if args.first().is_none_or(String::is_empty) {
+    if !asked.report && args.first().is_none_or(String::is_empty) {
         return Err(ApiError::bad_request("No exec command specified"));
     }
     let [rows, columns] = asked.console_size.unwrap_or_default();
@@ -103,6 +105,7 @@ pub(super) async fn create(
         openstdin: asked.attach_stdin,
         rows,
         columns,
+        report: asked.report,
     };
     fits(&order)?;
     let id = order.id.clone();

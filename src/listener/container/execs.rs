@@ -22,10 +22,12 @@ impl Container {
     ///
     /// # Errors
     /// It does not run.
-    pub fn takes_execs(&self) -> Result<(), ClientError> {
+    pub fn takes_execs(&self, report: bool) -> Result<(), ClientError> {
         let inner = self.lock();
         match inner.record.state {
             State::Running if !inner.removed => Ok(()),
+            // A machine can be asked before it has got so far, all the more then.
+            State::Created if !inner.removed && report => Ok(()),
             State::Created if !inner.removed => Err(ClientError::NotStarted(inner.called())),
             _ => Err(ClientError::NotRunning(inner.called())),
         }
@@ -36,7 +38,7 @@ impl Container {
     /// # Errors
     /// It does not run, or is not connected.
     pub fn exec(&self, order: &Exec) -> Result<Ordered, ClientError> {
-        self.takes_execs()?;
+        self.takes_execs(order.report)?;
         let whose = Whose::Session(order.id.clone());
         // Before the order: its output is logged behind this.
         let (reader, positions) = self.reader_at_end(whose.clone());

@@ -8,6 +8,7 @@ mod monitor;
 mod moves;
 mod network;
 mod power;
+mod report;
 mod restart;
 mod secrets;
 mod sources;
