@@ -30,7 +30,7 @@ mod validate;
 pub use document::{from_document, from_packed};
 pub use encoding::{Encoding, EncodingError};
 pub use error::{Errors, Problem, Shown};
-pub use mount_source::{MountSource, MountSourceError};
+pub use mount_source::{MountSource, MountSourceError, host_and_port, nfs_server};
 pub use port::{PublishedPort, PublishedPortError, Transport};
 pub use ulimit::{Ulimit, UlimitError};
 pub use validate::validate;

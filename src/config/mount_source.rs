@@ -1,6 +1,7 @@
 //! Where a volume comes from, as text and as its parts.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Source of a [`Mount`](super::model::Mount): its `source` is the text form of one of these.
@@ -162,6 +163,26 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
+/// Where the server of a share is: `host` is an address, or has one in the mount's mode (`addr=`), as the
+/// original's appliance puts it there. With the port, where it is not the usual one. None: it is missing.
+pub fn nfs_server(host: &str, mode: &str) -> Option<(IpAddr, Option<u16>)> {
+    let told = mode.split(',').find_map(|word| word.strip_prefix("addr="));
+    let (host, port) = host_and_port(host);
+    Some((told.unwrap_or(host).parse().ok()?, port))
+}
+
+/// `HOST`, `HOST:PORT`, `[ADDRESS]`, `[ADDRESS]:PORT`, or a bare IPv6 address.
+pub fn host_and_port(text: &str) -> (&str, Option<u16>) {
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let port = rest.strip_prefix(':').and_then(|port| port.parse().ok());
+        return (address, port);
+    }
+    match text.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, port.parse().ok()),
+        _ => (text, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,5 +226,17 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(MountSourceError), "{text}");
         }
+    }
+
+    #[test]
+    fn a_server_is_an_address_or_has_one() {
+        let v6 = Some(("fd00::1".parse().expect("an address"), Some(99)));
+        for text in ["fd00::1", "[fd00::1]"] {
+            assert_eq!(host_and_port(text), ("fd00::1", None), "{text}");
+        }
+        assert_eq!(nfs_server("[fd00::1]:99", ""), v6);
+        assert_eq!(nfs_server("nas", "rw"), None);
+        let told = Some(("10.1.1.1".parse().expect("an address"), Some(99)));
+        assert_eq!(nfs_server("nas:99", "ro,addr=10.1.1.1"), told);
     }
 }

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use super::error::{Errors, Problem, Shown};
 use super::field::{self, Entry, Leaf, Map};
 use super::model::{ContainerVm, Generation, IpNet, Mount, Network, Session};
-use super::mount_source::MountSource;
+use super::mount_source::{MountSource, nfs_server};
 use super::port::PublishedPort;
 use super::signal;
 
@@ -293,8 +293,16 @@ impl Check {
     fn mount(&mut self, at: Entry<'_>, mount: &Mount) {
         if mount.source.is_empty() {
             self.missing(at, &field::SOURCE, "there is nothing to mount");
-        } else if mount.source.parse::<MountSource>().is_err() {
-            self.malformed(at, &field::SOURCE, &mount.source, MountSource::EXPECTED);
+        } else {
+            match mount.source.parse() {
+                Ok(MountSource::Nfs { host, .. }) if nfs_server(&host, &mount.mode).is_none() => {
+                    let expected =
+                        "an address for the host, or its address in the mode (addr=10.0.0.5)";
+                    self.malformed(at, &field::SOURCE, &mount.source, expected);
+                }
+                Ok(_) => {}
+                Err(_) => self.malformed(at, &field::SOURCE, &mount.source, MountSource::EXPECTED),
+            }
         }
         if mount.dest.is_empty() {
             self.missing(at, &field::DEST, "there is no place to mount it at");

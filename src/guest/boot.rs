@@ -18,10 +18,10 @@ use crate::config::guestinfo;
 use crate::config::isolation::{Isolation, sysctl};
 use crate::config::model::ContainerVm;
 use crate::link::{Control, Key};
-use crate::plan::{bounds, gaps, mounts};
+use crate::plan::{bounds, mounts};
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::{Namespaces, NamespacesError};
-use crate::sys::{power, random, signals};
+use crate::sys::{memory, power, random, signals};
 
 /// Characters of the ID that are the host name when there is no other, as docker does.
 const HOSTNAME_FROM_ID: usize = 12;
@@ -83,7 +83,7 @@ pub fn run() -> ! {
         log::error!("blocking signals: {error}");
     }
     steps.take("early mounts", early_mounts::mount_all);
-    protect_from_want_of_memory();
+    come_first();
     steps.take("console", console::open);
     steps.take("modules", modules::load_all);
     let mut machine = match steps.take("event loop", || Machine::new(Host::default())) {
@@ -97,9 +97,17 @@ pub fn run() -> ! {
     stop::run(&mut machine, &reason)
 }
 
-/// The kernel's out-of-memory killer spares PID 1 by itself; this is for its helpers, which inherit
-/// it. The sessions give it up (`sys::spawn`).
-fn protect_from_want_of_memory() {
+/// Process 1 comes first, whatever its container does: its pages are kept, and its turn comes before that of any
+/// number of other processes. The kernel's out-of-memory killer spares it by itself; its score is for its
+/// helpers, which inherit it. The sessions give all of that up (`sys::spawn`).
+fn come_first() {
+    const FIRST: i32 = -20;
+    if let Err(error) = memory::keep_all() {
+        log::info!("pages of process 1 may be taken away: {error}");
+    }
+    if let Err(error) = rustix::process::setpriority_process(None, FIRST) {
+        log::info!("priority of process 1: {error}");
+    }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
         log::warn!("oom_score_adj: {error}");
     }
@@ -120,7 +128,6 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     steps
         .take("link key", || hide_key(machine, &vm))
         .map_err(BootError::Key)?;
-    tell_gaps(machine, &vm);
     let hostname = steps.take("host name", || set_hostname(&vm));
     steps.take("network", || network::begin(machine, &vm, &hostname))?;
     let disk = steps.take("root disk", || {
@@ -134,8 +141,11 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     let root = steps
         .take("tree", || furnished_tree(isolation))
         .map_err(BootError::Tree)?;
+    if volumes::are_remote(&vm) {
+        steps.take("addresses", || network::wait_for_addresses(machine))?;
+    }
     steps.take("volumes", || volumes::mount_all(machine, &root, &vm))?;
-    steps.take("addresses", || network::settle(machine, &root))?;
+    steps.take("network files", || network::settle(machine, &root))?;
     let (namespaces, first) = steps
         .take("isolation", || isolate(machine, isolation))
         .map_err(BootError::Isolation)?;
@@ -189,13 +199,6 @@ fn hide_key(machine: &mut Machine, vm: &ContainerVm) -> Result<(), String> {
     machine
         .host
         .hide(guestinfo::link_keys(vm.generation), &vm.link_key)
-}
-
-fn tell_gaps(machine: &mut Machine, vm: &ContainerVm) {
-    for text in gaps::gaps(vm) {
-        log::warn!("not done by this version: {text}");
-        tell_stage(machine, "not done by this version", text);
-    }
 }
 
 fn furnished_tree(isolation: &Isolation) -> std::io::Result<Inside> {

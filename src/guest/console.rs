@@ -16,6 +16,8 @@ use crate::sys::serial;
 const PORT: &str = "ttyS1";
 /// Where the kernel is told which of its messages its consoles show.
 const KERNEL_LEVEL: &str = "/proc/sys/kernel/printk";
+/// Where it is told how much a program may write into its log.
+const KERNEL_LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
 /// Bytes of log kept until the console is open.
 const PENDING_MOST: usize = 8 << 10;
 
@@ -87,6 +89,9 @@ fn find() -> Target {
             return Target::Port { fd, lost: 0 };
         }
     }
+    // The kernel takes ten lines in five seconds from a program, and drops the others, unless told otherwise.
+    // (Who calls holds the log: nothing can be said of a failure.)
+    let _ = std::fs::write(KERNEL_LIMIT, "on\n");
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     rustix::fs::open("/dev/kmsg", flags, Mode::empty()).map_or(Target::Nowhere, Target::Kernel)
 }

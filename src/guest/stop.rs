@@ -38,8 +38,8 @@ pub fn run(machine: &mut Machine, reason: &str) -> ! {
     let text = format!("{how}: {reason}{lost}");
     log::info!("{text}");
     machine.host.stage(&text);
-    machine.network.release();
     unmount(machine);
+    machine.network.release();
     empty_the_console(machine);
     power_off(machine)
 }

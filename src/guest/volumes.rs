@@ -14,8 +14,9 @@ use super::helper::HelperError;
 use super::machine::Machine;
 use super::tree_copy;
 use crate::config::model::ContainerVm;
+use crate::plan::nfs::Share;
 use crate::plan::volumes::{Source, Volume, volumes};
-use crate::sys::inside::Inside;
+use crate::sys::inside::{Folder, Inside};
 
 /// Where the original's volumes have their files (`volumeDataDir` of its guest).
 const DATA: &str = ".vic.vol.data";
@@ -39,8 +40,34 @@ enum Cause {
     Folder(io::Error),
     #[error("cannot mount {what}: {error}; {}", advice(error))]
     Mount { what: String, error: HelperError },
+    #[error("cannot mount {device} ({options}): {error}; {}", remote_advice(error))]
+    Share {
+        device: String,
+        options: String,
+        error: HelperError,
+    },
     #[error("cannot copy the image's files into it: {0}")]
     Copy(HelperError),
+}
+
+/// What whoever reads the error can do.
+fn remote_advice(error: &HelperError) -> &'static str {
+    match error {
+        HelperError::Refused(libc::EACCES | libc::EPERM) => {
+            "let the server export it to this address"
+        }
+        HelperError::Refused(libc::ENOENT | libc::ENOTDIR) => "the server exports no such folder",
+        HelperError::Refused(libc::ENODEV) => "the kernel has no NFS client",
+        HelperError::Refused(libc::EPROTONOSUPPORT | libc::EINVAL) => {
+            "the server speaks none of the versions, or does not know an option"
+        }
+        _ => "look whether the server runs and can be reached from the container's network",
+    }
+}
+
+/// One of them is on the other side of a network, which must be up then.
+pub fn are_remote(vm: &ContainerVm) -> bool {
+    volumes(vm).iter().any(Volume::is_remote)
 }
 
 /// Mounts all of them, and fills those that are new.
@@ -75,7 +102,7 @@ fn mount(
     }
     let disk = match &volume.source {
         Source::Label(label) => Some(disk::find(machine, label, disk::LIMIT)?),
-        Source::Memory => None,
+        Source::Memory | Source::Share(_) => None,
     };
     let folder = root
         .make_directory(volume.dest, 0o755)
@@ -83,6 +110,9 @@ fn mount(
     let listing = OFlags::RDONLY | OFlags::DIRECTORY;
     // What the image has there is still seen by this when the volume is over it.
     let below = root.get(volume.dest, listing).map_err(Cause::Folder)?;
+    if let Source::Share(share) = &volume.source {
+        return mount_share(machine, &folder, share, flags);
+    }
     let (path, kind) = disk.as_ref().map_or(("tmpfs", "tmpfs"), of_disk);
     let mounted = machine.help(MOUNT_LIMIT, || {
         folder
@@ -102,6 +132,36 @@ fn mount(
             tree_copy::into_empty(below.as_fd(), there.as_fd())
         });
         copied.map_err(Cause::Copy)?;
+    }
+    Ok(())
+}
+
+/// One version after the other, as far as the server knows none of them.
+fn mount_share(
+    machine: &mut Machine,
+    folder: &Folder,
+    share: &Share,
+    flags: MountFlags,
+) -> Result<(), Cause> {
+    let mut attempts = share.attempts.iter().peekable();
+    while let Some(options) = attempts.next() {
+        let mounted = machine.help(MOUNT_LIMIT, || {
+            folder
+                .mount(&share.device, "nfs", flags, options)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
+        });
+        match mounted {
+            Ok(()) => return Ok(()),
+            Err(HelperError::Refused(libc::EPROTONOSUPPORT | libc::EINVAL))
+                if attempts.peek().is_some() => {}
+            Err(error) => {
+                return Err(Cause::Share {
+                    device: share.device.clone(),
+                    options: options.clone(),
+                    error,
+                });
+            }
+        }
     }
     Ok(())
 }

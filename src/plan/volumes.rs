@@ -1,5 +1,6 @@
 //! A container's volumes, in the order in which they are mounted.
 
+use super::nfs::{self, Share};
 use crate::config::MountSource;
 use crate::config::model::{ContainerVm, CopyMode, Mount};
 
@@ -27,6 +28,8 @@ pub enum Source {
     Label(String),
     /// Memory.
     Memory,
+    /// A server's.
+    Share(Share),
 }
 
 /// Words of a mode that are mount flags; the others say what is so anyway, or are for other sources.
@@ -42,7 +45,14 @@ const FLAGS: [&str; 9] = [
     "dirsync",
 ];
 
-/// The volumes that this version mounts: those that contain others' places first.
+impl Volume<'_> {
+    /// It is on the other side of a network.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.source, Source::Share(_))
+    }
+}
+
+/// The volumes: those that contain others' places first.
 pub fn volumes(vm: &ContainerVm) -> Vec<Volume<'_>> {
     let mut all: Vec<Volume<'_>> = vm
         .mounts
@@ -60,12 +70,15 @@ pub fn volumes(vm: &ContainerVm) -> Vec<Volume<'_>> {
     all
 }
 
-/// None: it comes from where this version takes none.
-pub(super) fn volume<'a>(name: &'a str, mount: &'a Mount) -> Option<Volume<'a>> {
+/// None: its source is none, which was refused with the configuration.
+fn volume<'a>(name: &'a str, mount: &'a Mount) -> Option<Volume<'a>> {
     let source = match mount.source.parse() {
         Ok(MountSource::Label(label)) => Source::Label(label),
         Ok(MountSource::Tmpfs) => Source::Memory,
-        Ok(MountSource::Nfs { .. }) | Err(_) => return None,
+        Ok(MountSource::Nfs { host, path, .. }) => {
+            Source::Share(nfs::share(&host, &path, &mount.mode)?)
+        }
+        Err(_) => return None,
     };
     let words = || mount.mode.split(',');
     let options: Vec<&str> = words().filter(|word| word.contains('=')).collect();
@@ -98,13 +111,13 @@ mod tests {
         for (name, source, dest) in [
             ("a", "tmpfs://", "/srv/data/cache/"),
             ("b", "label://data-1", "/srv/data"),
-            ("c", "nfs://host/share", "/share"),
+            ("c", "nfs://10.0.0.5/share", "/srv/data/share"),
             ("d", "label://data-2", "//srv"),
         ] {
             vm.mounts.insert(name.into(), mount(source, dest, "rw"));
         }
         let order: Vec<&str> = volumes(&vm).iter().map(|volume| volume.name).collect();
-        assert_eq!(order, ["d", "b", "a"]);
+        assert_eq!(order, ["d", "b", "a", "c"]);
     }
 
     #[test]

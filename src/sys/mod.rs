@@ -8,6 +8,7 @@ pub mod datagram;
 pub mod file;
 pub mod fork;
 pub mod inside;
+pub mod memory;
 pub mod namespaces;
 pub mod netlink;
 pub mod port;

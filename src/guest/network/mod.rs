@@ -82,14 +82,23 @@ pub fn begin(machine: &mut Machine, vm: &ContainerVm, hostname: &str) -> Result<
     network.attach(events, host)
 }
 
-/// Waits until each endpoint has its address, and lets the container know.
+/// Waits until each endpoint has its address.
 ///
 /// # Errors
 /// One of them does not get it in time, or the machine is to stop.
-pub fn settle(machine: &mut Machine, root: &Inside) -> Result<(), NetworkError> {
-    if machine.network.missing().is_some() {
-        wait(machine)?;
+pub fn wait_for_addresses(machine: &mut Machine) -> Result<(), NetworkError> {
+    match machine.network.missing() {
+        Some(_) => wait(machine),
+        None => Ok(()),
     }
+}
+
+/// The same, and lets the container know.
+///
+/// # Errors
+/// As [`wait_for_addresses`].
+pub fn settle(machine: &mut Machine, root: &Inside) -> Result<(), NetworkError> {
+    wait_for_addresses(machine)?;
     let network = &mut machine.network;
     network.furnished = true;
     network.tell();

@@ -210,6 +210,9 @@ fn directory(program: &Program<'_>) -> Outcome {
 }
 
 fn limits(program: &Program<'_>) -> Outcome {
+    // Ours is process 1's. One that may not be changed is not ours.
+    // SAFETY: no memory is passed.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
     // SAFETY: no memory is passed.
     unsafe { libc::umask(program.umask) };
     for (resource, soft, hard) in program.limits {

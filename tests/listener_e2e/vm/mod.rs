@@ -11,7 +11,9 @@ mod power;
 mod report;
 mod restart;
 mod secrets;
+mod shares;
 mod sources;
+mod stops;
 mod volumes;
 mod waits;
 
