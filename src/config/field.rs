@@ -155,6 +155,7 @@ pub(crate) const PIDS: Leaf = Leaf::new("pids", ISOLATION.path);
 pub(crate) const SYSCTLS: Leaf = Leaf::new("sysctls", ISOLATION.path);
 pub(crate) const MASKED_PATHS: Leaf = Leaf::new("maskedPaths", ISOLATION.path);
 pub(crate) const READONLY_PATHS: Leaf = Leaf::new("readonlyPaths", ISOLATION.path);
+pub(crate) const SECCOMP: Leaf = Leaf::new("seccomp", ISOLATION.path);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
 pub(crate) const LINK_EXIT_WAIT: Leaf = Leaf::new("exitWait", LINK.path);

@@ -1,7 +1,9 @@
 //! How far a container is kept from its machine: settings of our own.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::seccomp::Seccomp;
 use super::{Ulimit, capability};
 
 /// What a container may do in its machine.
@@ -38,6 +40,9 @@ pub struct Isolation {
     /// Paths that may only be read, instead of docker's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
+    /// Which system calls it may make, as an OCI document says it ([`Seccomp`]); none: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Value>,
 }
 
 impl Default for Isolation {
@@ -57,11 +62,17 @@ impl Default for Isolation {
             sysctls: Vec::new(),
             masked_paths: None,
             readonly_paths: None,
+            seccomp: None,
         }
     }
 }
 
 impl Isolation {
+    /// Its profile of system calls; what is none was refused with the configuration.
+    pub fn seccomp(&self) -> Option<Seccomp> {
+        Seccomp::parse(self.seccomp.as_ref()?).ok()
+    }
+
     /// Somebody in it is to set the clock.
     pub fn keeps_clock(&self) -> bool {
         let names = self.cap_add.iter().map(|name| name.to_ascii_uppercase());

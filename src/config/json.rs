@@ -288,6 +288,7 @@ fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
         sysctls: fields.strings(&field::SYSCTLS),
         masked_paths: fields.paths(&field::MASKED_PATHS),
         readonly_paths: fields.paths(&field::READONLY_PATHS),
+        seccomp: fields.get(&field::SECCOMP).cloned(),
     }
 }
 

@@ -23,7 +23,9 @@ pub mod model;
 mod mount_source;
 mod oci;
 mod port;
+pub mod seccomp;
 pub mod signal;
+mod syscall;
 mod ulimit;
 mod validate;
 

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use super::seccomp::{self, Instruction};
 use crate::config::Ulimit;
 use crate::config::isolation::Isolation;
 
@@ -21,6 +22,8 @@ pub struct Bounds {
     pub oom_score: Option<CString>,
     /// Nothing that it executes gets it more rights.
     pub no_new_privileges: bool,
+    /// Which system calls it may make, as the kernel's filter; empty: all.
+    pub filter: Vec<Instruction>,
 }
 
 impl Default for Bounds {
@@ -31,6 +34,7 @@ impl Default for Bounds {
             umask: UMASK,
             oom_score: None,
             no_new_privileges: false,
+            filter: Vec::new(),
         }
     }
 }
@@ -53,6 +57,10 @@ pub fn bounds(isolation: &Isolation) -> Bounds {
         umask: isolation.mask(),
         oom_score: CString::new(isolation.oom_score_adj.to_string()).ok(),
         no_new_privileges: isolation.no_new_privileges,
+        filter: isolation
+            .seccomp()
+            .map(|profile| seccomp::filter(&profile))
+            .unwrap_or_default(),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`process`] | a session's program, arguments, environment and working directory |
 //! | [`user`] | names to numbers, by the container's own `/etc/passwd` and `/etc/group` |
 //! | [`restart`] | when a session that ends is started again |
+//! | [`seccomp`] | a profile of system calls, as the kernel's filter |
 //! | [`stop`] | who is asked to stop, by which signal, and what comes after |
 
 pub mod bounds;
@@ -19,6 +20,7 @@ pub mod network;
 pub mod nfs;
 pub mod process;
 pub mod restart;
+pub mod seccomp;
 pub mod stop;
 pub mod user;
 pub mod volumes;

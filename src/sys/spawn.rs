@@ -43,6 +43,8 @@ pub struct Program<'a> {
     pub oom_score: Option<&'a CStr>,
     /// Nothing that it executes gets it more rights.
     pub no_new_privileges: bool,
+    /// The kernel's filter of its system calls: operation, two jumps, operand; empty: none.
+    pub filter: &'a [(u16, u8, u8, u32)],
 }
 
 /// What the first process of namespaces does in them. The value is the number of an error.
@@ -115,6 +117,8 @@ pub enum Step {
     Identity,
     /// Give up getting rights.
     Privileges,
+    /// Filter its system calls.
+    Filter,
     /// Reset signals.
     Signals,
     /// Execute the program.
@@ -150,7 +154,7 @@ pub struct StartError {
 const RECORD: usize = 8;
 
 impl StartError {
-    const STEPS: [Step; 11] = [
+    const STEPS: [Step; 12] = [
         Step::Session,
         Step::Terminal,
         Step::Stdio,
@@ -160,6 +164,7 @@ impl StartError {
         Step::Limits,
         Step::Identity,
         Step::Privileges,
+        Step::Filter,
         Step::Signals,
         Step::Execute,
     ];

@@ -182,6 +182,7 @@ impl Writer {
         if vm.isolation != Isolation::default() {
             self.text(top, &field::ISOLATION, &isolation::text(&vm.isolation));
             let at = Entry::Isolation;
+            self.no_key(at, &field::SECCOMP, vm.isolation.seccomp.is_none());
             let joined = |text: &String| text.contains(['+', ',']);
             let plain = !vm.isolation.sysctls.iter().any(joined);
             self.no_key(at, &field::SYSCTLS, plain);

@@ -72,6 +72,7 @@ pub(super) fn text(isolation: &Isolation) -> String {
         sysctls,
         masked_paths: _,
         readonly_paths: _,
+        seccomp: _,
     } = isolation;
     let (add, drop) = (cap_add.join("+"), cap_drop.join("+"));
     let mut text = format!(

@@ -18,10 +18,6 @@ pub(super) fn read(reader: &mut Reader, top: &At<'_>, vm: &mut ContainerVm) {
         ("personality", "the machine has one"),
         ("timeOffsets", "the clock is the machine's own"),
         ("netDevices", "say networks in a document of ours"),
-        (
-            "seccomp",
-            "the machine is the boundary: take it out, or say noNewPrivileges and fewer capabilities",
-        ),
     ] {
         reader.refuse(&linux, name, instead);
     }
@@ -41,6 +37,7 @@ pub(super) fn read(reader: &mut Reader, top: &At<'_>, vm: &mut ContainerVm) {
             }
         }
     }
+    isolation.seccomp = linux.get("seccomp").cloned();
     if linux.get("maskedPaths").is_some() {
         isolation.masked_paths = Some(reader.texts(&linux, "maskedPaths"));
     }

@@ -83,7 +83,10 @@ prop_compose! {
         copymode in 0usize..3,
     ) -> Mount {
         let copymode = CopyMode::from_number(copymode).filter(|_| new).unwrap_or_default();
-        Mount { source, dest, mode: mode.to_owned(), copymode }
+        // A host by its name has its address there.
+        let address = if source.starts_with("nfs://") { ",addr=10.0.0.5" } else { "" };
+        let mode = format!("{mode}{address}").trim_start_matches(',').to_owned();
+        Mount { source, dest, mode, copymode }
     }
 }
 

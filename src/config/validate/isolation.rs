@@ -4,6 +4,7 @@ use super::Check;
 use crate::config::Ulimit;
 use crate::config::field::{self, Entry, Leaf};
 use crate::config::isolation::{Isolation, parse_mask, sysctl};
+use crate::config::seccomp::Seccomp;
 
 /// The kernel's bounds for the score.
 const SCORE_MOST: i32 = 1000;
@@ -46,6 +47,12 @@ impl Check {
                     "none where privileged is true: such a container has the whole machine";
                 self.malformed(at, leaf, &most.to_string(), expected);
             }
+        }
+        if let Some(profile) = &isolation.seccomp
+            && let Err(error) = Seccomp::parse(profile)
+        {
+            let expected = format!("a seccomp profile ({error})");
+            self.malformed(at, &field::SECCOMP, "…", expected);
         }
         self.absolute(at, &field::MASKED_PATHS, &isolation.masked_paths);
         self.absolute(at, &field::READONLY_PATHS, &isolation.readonly_paths);

@@ -78,6 +78,7 @@ fn what(step: Step) -> &'static str {
         Step::Limits => "set the limit of open files",
         Step::Identity => "become the session's user and group",
         Step::Privileges => "give up new privileges",
+        Step::Filter => "filter system calls (seccomp)",
         Step::Signals => "reset signals",
         Step::Execute => "execute the program",
     }

@@ -283,6 +283,7 @@ fn program<'a>(plan: &'a Process, place: &'a Place, user: Option<&'a User>) -> P
         umask: place.bounds.umask,
         oom_score: place.bounds.oom_score.as_deref(),
         no_new_privileges: place.bounds.no_new_privileges,
+        filter: &place.bounds.filter,
     }
 }
 

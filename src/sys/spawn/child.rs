@@ -18,6 +18,7 @@ pub(super) struct Prepared<'a> {
     program: &'a Program<'a>,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
+    filter: Vec<libc::sock_filter>,
     stdio: [RawFd; 3],
     terminal: bool,
     report: RawFd,
@@ -40,6 +41,11 @@ impl<'a> Prepared<'a> {
             program,
             arguments: pointers(program.arguments),
             environment: pointers(program.environment),
+            filter: program
+                .filter
+                .iter()
+                .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
+                .collect(),
             stdio,
             terminal,
             report: report.as_raw_fd(),
@@ -118,9 +124,36 @@ fn prepare(prepared: &Prepared<'_>) -> Outcome {
     console(program);
     directory(program)?;
     limits(program)?;
+    signals()?;
+    // As late as may be: the filter counts for all that comes after it. Whoever may still get rights needs one
+    // of ours for it, which goes with the change of user.
+    if !program.no_new_privileges {
+        filter(prepared)?;
+        return identity(program);
+    }
     identity(program)?;
-    privileges(program)?;
-    signals()
+    privileges()?;
+    filter(prepared)
+}
+
+fn filter(prepared: &Prepared<'_>) -> Outcome {
+    if prepared.filter.is_empty() {
+        return Ok(());
+    }
+    let program = libc::sock_fprog {
+        len: u16::try_from(prepared.filter.len()).unwrap_or(u16::MAX),
+        filter: prepared.filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program and its instructions outlive the call, which only reads them.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    check(Step::Filter, if set == 0 { 0 } else { -1 })
 }
 
 /// The container's cgroup first: its namespaces have no way to it.
@@ -153,10 +186,7 @@ fn console(program: &Program<'_>) {
     }
 }
 
-fn privileges(program: &Program<'_>) -> Outcome {
-    if !program.no_new_privileges {
-        return Ok(());
-    }
+fn privileges() -> Outcome {
     // SAFETY: no memory is passed.
     let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     check(Step::Privileges, set)

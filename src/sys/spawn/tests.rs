@@ -66,6 +66,7 @@ fn run_with(
             umask: 0o022,
             oom_score: None,
             no_new_privileges: false,
+            filter: &[],
         },
         stdio,
     )

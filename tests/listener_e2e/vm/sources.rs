@@ -92,3 +92,48 @@ fn a_kernel_s_command_line_holds_a_whole_configuration_or_fields_of_one() {
     assert_eq!(appliance.ok(&["wait", ID]), "4\n", "{}", machine.console());
     assert_eq!(appliance.ok(&["logs", ID]), "line\n/tmp\n");
 }
+
+#[test]
+fn a_seccomp_profile_bounds_what_a_container_and_its_execs_may_call() {
+    let script = "mkdir /tmp/x; chmod 4755 /etc/passwd; chmod 600 /etc/passwd && echo plain modes; \
+        grep Seccomp: /proc/self/status; read line; sync; echo sync gave $?";
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [
+            { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13 },
+            { "names": ["chmod"], "action": "SCMP_ACT_ERRNO", "args": [
+                { "index": 1, "value": 0o4000, "valueTwo": 0o4000, "op": "SCMP_CMP_MASKED_EQ" }] },
+            { "names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS" },
+        ],
+    });
+    for no_new_privileges in [false, true] {
+        let appliance = Appliance::start();
+        let isolation = json!({ "seccomp": profile, "noNewPrivileges": no_new_privileges });
+        let mut machine = Machine::new(appliance.port, &["/bin/sh", "-c", script])
+            .with_top("isolation", isolation);
+        machine.boot();
+        machine.until_running(&appliance);
+        let refused = appliance.vch(&["exec", ID, "mkdir", "/tmp/y"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("Permission denied"), "{said}");
+        let mut client = appliance.spawn(&["attach", ID]);
+        let mut stdin = client.stdin.take().expect("piped");
+        stdin.write_all(b"go\n").expect("a line");
+        machine.off();
+        drop(client.wait());
+        let output = appliance.vch(&["logs", ID]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            told, "plain modes\nSeccomp:\t2\nsync gave 159\n",
+            "{no_new_privileges}"
+        );
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        for refused in [
+            "'/tmp/x': Permission denied",
+            "/etc/passwd: Operation not permitted",
+        ] {
+            assert!(said.contains(refused), "{refused} in {said}");
+        }
+    }
+}
