@@ -128,6 +128,9 @@ build/container.ext4 build/container.vmdk &: build/guest/hello iso-build/contain
 	@$(step) "making the container's disk" iso-build/container-disk.sh build/container.ext4 build/container.vmdk build/guest/hello
 
 # The tests' disk has programs more.
+build/debian.ext4: tests/userland/build.sh
+	@$(step) "making a disk of Debian's user land" tests/userland/build.sh $@
+
 test_programs := build/guest/hello build/guest/orphans build/guest/deaths
 build/test.ext4 build/test.vmdk &: $(test_programs) iso-build/container-disk.sh
 	@$(step) "making the tests' disk" iso-build/container-disk.sh build/test.ext4 build/test.vmdk $(test_programs)

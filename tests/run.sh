@@ -19,7 +19,7 @@ machines() { # LABEL WHAT…
 }
 kernel=${KERNEL:-own}
 unset KERNEL
-make --no-print-directory build iso build/test.vmdk KERNEL=debian
+make --no-print-directory build iso build/test.vmdk build/debian.ext4 KERNEL=debian
 # The link's simulation with every processor: about a minute and a half on two. A seed that fails is
 # printed with the command that replays it.
 $step 'the link over 100,000 carriers with faults' \

@@ -14,6 +14,7 @@ mod secrets;
 mod shares;
 mod sources;
 mod stops;
+mod userlands;
 mod volumes;
 mod waits;
 
@@ -105,6 +106,16 @@ impl Machine {
     /// Nothing in fw_cfg that is found.
     pub fn no_document(mut self) -> Self {
         self.wrapper = vec!["env".into(), "FW_CFG=opt/other".into()];
+        self
+    }
+
+    /// Another disk than the tests' usual one: a copy of this file of the repository.
+    pub fn with_disk(self, name: &str) -> Self {
+        let copied = Command::new("cp")
+            .args(["--sparse=always", "--reflink=auto"])
+            .args([repository(name), self.path("disk.ext4")])
+            .status();
+        assert!(copied.expect("cp").success(), "copying {name}");
         self
     }
 
