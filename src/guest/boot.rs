@@ -13,7 +13,7 @@ use super::session::Place;
 use super::source::{self, SourceError};
 use super::steps::Steps;
 use super::volumes::{self, VolumeError};
-use super::{console, container, early_mounts, last_words, modules, stop, tree};
+use super::{console, container, early_mounts, last_words, modules, port_document, stop, tree};
 use crate::config::guestinfo;
 use crate::config::isolation::{Isolation, sysctl};
 use crate::config::model::ContainerVm;
@@ -118,7 +118,9 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     if let Err(error) = power::catch_ctrl_alt_del() {
         log::warn!("Ctrl-Alt-Del resets the machine: {error}");
     }
-    let (host, read) = steps.take("configuration", source::read);
+    let (host, read) = steps.take("configuration", || {
+        source::read(|| port_document::read(machine))
+    });
     machine.host = host;
     let vm = read?;
     machine.clock.of_container = vm.isolation.keeps_clock();

@@ -95,7 +95,7 @@ impl Carrier {
     /// # Errors
     /// There is none, or it cannot be opened.
     pub fn find() -> Result<Self, CarrierError> {
-        if let Some(path) = virtio_port() {
+        if let Some(path) = virtio_port(VIRTIO_PORT) {
             let flags = rustix::fs::OFlags::RDWR
                 | rustix::fs::OFlags::NONBLOCK
                 | rustix::fs::OFlags::CLOEXEC;
@@ -227,10 +227,10 @@ pub fn is_serial_port(name: &str) -> bool {
     !kind.is_empty() && kind.trim() != NO_CHIP
 }
 
-fn virtio_port() -> Option<String> {
+pub fn virtio_port(wanted: &str) -> Option<String> {
     for entry in std::fs::read_dir(VIRTIO_PORTS).ok()?.flatten() {
         let name = file::text(entry.path().join("name").to_str()?);
-        if name.trim() == VIRTIO_PORT {
+        if name.trim() == wanted {
             return Some(format!("/dev/{}", entry.file_name().to_str()?));
         }
     }

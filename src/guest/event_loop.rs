@@ -26,6 +26,8 @@ pub enum Token {
     Namespaces,
     /// A DHCP server has something to say.
     Dhcp,
+    /// More of a configuration has come.
+    Document,
     /// A session's start is decided.
     Start(Channel),
     /// A session's stream can be read or written.
@@ -177,6 +179,7 @@ impl Token {
             Self::PowerButton => (6, 0, 0),
             Self::Namespaces => (7, 0, 0),
             Self::Dhcp => (8, 0, 0),
+            Self::Document => (9, 0, 0),
             Self::Start(channel) => (4, channel.0, 0),
             Self::Stream(channel, stream) => (5, channel.0, stream.number()),
         };
@@ -195,6 +198,7 @@ impl Token {
             6 => Self::PowerButton,
             7 => Self::Namespaces,
             8 => Self::Dhcp,
+            9 => Self::Document,
             5 => Self::Stream(channel, Stream::from_number(stream)?),
             _ => return None,
         })
@@ -215,6 +219,7 @@ mod tests {
             Token::PowerButton,
             Token::Namespaces,
             Token::Dhcp,
+            Token::Document,
             Token::Start(channel),
         ];
         let streams = Stream::ALL.map(|stream| Token::Stream(channel, stream));

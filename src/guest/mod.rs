@@ -3,7 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | [`boot`](self) | the boot order, to be read top to bottom |
-//! | `early_mounts`, `console`, `modules`, `source`, `carrier`, `disk`, `tree` | its steps |
+//! | `early_mounts`, `console`, `modules`, `source`, `port_document`, `carrier`, `disk`, `tree` | its steps |
 //! | `volumes`, `tree_copy` | the container's volumes, filled from its image where they are new |
 //! | `network` | its interfaces, addresses and routes, and the files that tell of them |
 //! | `container`, `stand_in` | its namespaces, and the process 1 in them |
@@ -39,6 +39,7 @@ mod machine;
 mod modules;
 mod network;
 mod orders;
+mod port_document;
 mod reaper;
 mod report;
 mod session;

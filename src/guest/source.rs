@@ -1,9 +1,10 @@
 //! Where the configuration comes from, in this order: the keys of the VMware host, a document under one key of
-//! that host, QEMU's `fw_cfg`, the kernel's command line. Fields of the command line go over any of them.
+//! that host, QEMU's `fw_cfg`, a virtio port, the kernel's command line. Fields of the command line go over any of them.
 
 use std::io;
 
 use super::host::Host;
+use super::port_document::PORT;
 use crate::config::cmdline::CommandLine;
 use crate::config::guestinfo::{self, Keys, KeysError};
 use crate::config::model::{ContainerVm, Generation, Secret};
@@ -25,7 +26,7 @@ pub enum SourceError {
     /// Neither a VMware host nor a document.
     #[error(
         "no configuration: {backdoor}, QEMU hands over no document opt/tether/config ({FW_CFG}: {document}), \
-         and the kernel's command line has no tether.config"
+         there is no virtio port {PORT}, and the kernel's command line has no tether.config"
     )]
     Nowhere {
         /// Why there is no VMware host to ask.
@@ -73,8 +74,11 @@ fn link_key() -> String {
     names.pop().unwrap_or_default()
 }
 
-/// What PID 1 reads. The host comes back even when its keys are wrong, to be told so.
-pub fn read() -> (Host, Result<ContainerVm, SourceError>) {
+/// What PID 1 reads; `port` is how it reads a document from the virtio port, if there is one. The host comes back
+/// even when its keys are wrong, to be told so.
+pub fn read(
+    port: impl FnOnce() -> Option<io::Result<Vec<u8>>>,
+) -> (Host, Result<ContainerVm, SourceError>) {
     let line = CommandLine::parse(&file::text(COMMAND_LINE));
     let (host, read) = match port::open() {
         Ok(hardware) => {
@@ -85,7 +89,7 @@ pub fn read() -> (Host, Result<ContainerVm, SourceError>) {
             }
             (host, read)
         }
-        Err(backdoor) => (Host::default(), elsewhere(&line, backdoor)),
+        Err(backdoor) => (Host::default(), elsewhere(&line, backdoor, port)),
     };
     let read = read.and_then(|vm| Ok(line.apply(vm)?));
     (host, read)
@@ -122,11 +126,26 @@ fn of_host(host: &mut Host, line: &CommandLine) -> Result<ContainerVm, SourceErr
     }
 }
 
-fn elsewhere(line: &CommandLine, backdoor: NoBackdoor) -> Result<ContainerVm, SourceError> {
-    match (file::read(FW_CFG), &line.document) {
-        (Ok(document), _) => Ok(from_document(&document)?),
-        (Err(_), Some(document)) => of_command_line(document),
-        (Err(document), None) => Err(SourceError::Nowhere { backdoor, document }),
+fn elsewhere(
+    line: &CommandLine,
+    backdoor: NoBackdoor,
+    port: impl FnOnce() -> Option<io::Result<Vec<u8>>>,
+) -> Result<ContainerVm, SourceError> {
+    let missing = match file::read(FW_CFG) {
+        Ok(document) => return Ok(from_document(&document)?),
+        Err(error) => error,
+    };
+    match (port(), &line.document) {
+        (Some(Ok(document)), _) => Ok(from_document(&document)?),
+        (Some(Err(cause)), _) => Err(SourceError::Read {
+            path: format!("the document from the virtio port {PORT}"),
+            cause,
+        }),
+        (None, Some(document)) => of_command_line(document),
+        (None, None) => Err(SourceError::Nowhere {
+            backdoor,
+            document: missing,
+        }),
     }
 }
 
@@ -150,7 +169,7 @@ fn without_key(vm: ContainerVm, place: &'static str) -> Result<ContainerVm, Sour
 /// There is none, or all that is wrong with it.
 pub fn resolved(file: Option<&str>, line: &str) -> Result<String, SourceError> {
     let vm = match file {
-        None => read().1?,
+        None => read(|| None).1?,
         Some(path) => {
             let read = match path {
                 "-" => file::rest(io::stdin(), usize::MAX),

@@ -45,7 +45,7 @@ impl Machine {
         for ready in &ready {
             match ready.token {
                 // Looked at above, and by whoever has them made.
-                Token::Signals | Token::Namespaces => {}
+                Token::Signals | Token::Namespaces | Token::Document => {}
                 Token::Dhcp => self.network.turn(&mut self.host, now),
                 Token::Carrier => {
                     if let Some(carrier) = &mut self.carrier {

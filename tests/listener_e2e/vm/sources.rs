@@ -76,6 +76,36 @@ fn an_oci_document_is_a_containers_configuration() {
 }
 
 #[test]
+fn a_virtio_port_of_its_own_brings_a_configuration() {
+    let appliance = Appliance::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let document = json!({ "id": ID, "name": NAME, "sessions": { ID: {
+        "path": "/bin/sh", "args": ["sh", "-c", "echo by port; exit 8"] } } });
+    // A host that writes it before anybody listens, and stays.
+    let host = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let host = std::thread::spawn(move || {
+        let (mut port, _) = host.accept().expect("QEMU");
+        write!(port, "{document:#}\0").expect("taken");
+        let mut rest = Vec::new();
+        // To the end of the machine, however that closes it.
+        drop(std::io::Read::read_to_end(&mut port, &mut rest));
+    });
+    let input = format!("socket,id=document,path={}", path.display());
+    let mut machine = Machine::new(appliance.port, &["sh"]).no_document().qemu(&[
+        "-chardev",
+        &input,
+        "-device",
+        "virtserialport,chardev=document,name=tether.config",
+    ]);
+    machine.boot();
+    machine.off();
+    assert_eq!(appliance.ok(&["wait", ID]), "8\n", "{}", machine.console());
+    assert_eq!(appliance.ok(&["logs", ID]), "by port\n");
+    host.join().expect("no panic");
+}
+
+#[test]
 fn a_kernel_s_command_line_holds_a_whole_configuration_or_fields_of_one() {
     let appliance = Appliance::start();
     let document = json!({ "id": ID, "name": NAME, "sessions": { ID: {
