@@ -113,7 +113,11 @@ fn condition(argument: &Argument, rest: usize) -> Vec<Instruction> {
     };
     let (high, low) = halves(argument.value);
     let rest = u32::try_from(rest).unwrap_or_default();
-    let (load_high, load_low) = ((LOAD, 0, 0, low_at + 4), (LOAD, 0, 0, low_at));
+    let loads = [(LOAD, 0, 0, low_at + 4), (LOAD, 0, 0, low_at)];
+    let [load_high, load_low] = loads;
+    // From the comparison for greater, and from the one for equal, to the end that it means.
+    const ABOVE: (u8, u8) = (3, 3);
+    const BELOW: (u8, u8) = (4, 2);
     // Two jumps stand at the end: it holds (over the other), it does not.
     let ends = [(JUMP, 0, 0, 1), (JUMP, 0, 0, rest)];
     let tests = match argument.compare {
@@ -140,40 +144,26 @@ fn condition(argument: &Argument, rest: usize) -> Vec<Instruction> {
                 (IF_EQUAL, 0, 1, low),
             ]
         }
-        // A higher upper half decides; an equal one leaves it to the lower.
-        Compare::Greater => above(load_high, load_low, high, (IF_GREATER, 0, 1, low)),
-        Compare::GreaterOrEqual => above(load_high, load_low, high, (IF_NOT_BELOW, 0, 1, low)),
-        Compare::LessOrEqual => below(load_high, load_low, high, (IF_GREATER, 1, 0, low)),
-        Compare::Less => below(load_high, load_low, high, (IF_NOT_BELOW, 1, 0, low)),
+        // A higher or lower upper half decides; an equal one leaves it to the lower.
+        Compare::Greater => ordered(loads, high, ABOVE, (IF_GREATER, 0, 1, low)),
+        Compare::GreaterOrEqual => ordered(loads, high, ABOVE, (IF_NOT_BELOW, 0, 1, low)),
+        Compare::LessOrEqual => ordered(loads, high, BELOW, (IF_GREATER, 1, 0, low)),
+        Compare::Less => ordered(loads, high, BELOW, (IF_NOT_BELOW, 1, 0, low)),
     };
     tests.into_iter().chain(ends).collect()
 }
 
-fn above(
-    load_high: Instruction,
-    load_low: Instruction,
+/// Greater or less: over how many it goes when the upper half is greater, and when it is less.
+fn ordered(
+    [load_high, load_low]: [Instruction; 2],
     high: u32,
+    (greater, less): (u8, u8),
     last: Instruction,
 ) -> Vec<Instruction> {
     vec![
         load_high,
-        (IF_GREATER, 3, 0, high),
-        (IF_EQUAL, 0, 3, high),
-        load_low,
-        last,
-    ]
-}
-
-fn below(
-    load_high: Instruction,
-    load_low: Instruction,
-    high: u32,
-    last: Instruction,
-) -> Vec<Instruction> {
-    vec![
-        load_high,
-        (IF_GREATER, 4, 0, high),
-        (IF_EQUAL, 0, 2, high),
+        (IF_GREATER, greater, 0, high),
+        (IF_EQUAL, 0, less, high),
         load_low,
         last,
     ]

@@ -129,6 +129,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
     let exit = record.exit();
     let running = record.state == State::Running;
     let (tty, openstdin) = primary.map_or((false, false), |p| (p.tty, p.openstdin));
+    let restarts = primary.map_or(0, |p| u64::from(p.restarts));
     let error = exit.map_or("", |e| e.record.reason.as_str());
     let hostname: String = record.id.chars().take(12).collect();
     json!({
@@ -151,7 +152,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
         },
         "Image": record.image,
         "Name": format!("/{}", record.name),
-        "RestartCount": record.boots.saturating_sub(1),
+        "RestartCount": record.boots.saturating_sub(1) + restarts,
         "Driver": "vm",
         "Platform": "linux",
         "Mounts": [],

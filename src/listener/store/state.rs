@@ -132,6 +132,10 @@ impl Run {
     }
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// IDs of added sessions are made by the listener: 64 hexadecimal digits.
 fn is_exec_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
@@ -178,6 +182,12 @@ pub struct SessionRecord {
     pub waits: bool,
     /// Process ID in the VM, once started.
     pub pid: Option<i32>,
+    /// When that was, guest's clock, milliseconds since 1970: another start has another time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// How often it was started again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restarts: u32,
     /// Length at which a client has ended stdin.
     pub stdin_end: Option<u64>,
     /// How it ended, once told.
@@ -254,9 +264,18 @@ impl ContainerRecord {
             Control::Waiting { channel } => {
                 self.run.sessions.entry(channel.0).or_default().waits = true;
             }
-            Control::Started { channel, pid, .. } => {
+            Control::Started {
+                channel,
+                pid,
+                time_ms,
+            } => {
                 let session = self.run.sessions.entry(channel.0).or_default();
                 session.pid = Some(*pid);
+                // Told again after a listener's loss it is the same start.
+                let before = session.started_ms.replace(*time_ms);
+                if before.is_some_and(|before| before != *time_ms) {
+                    session.restarts = session.restarts.saturating_add(1);
+                }
                 if session.primary && session.exit.is_none() {
                     self.started_ns.get_or_insert(now_ns);
                     self.state = State::Running;
@@ -372,6 +391,27 @@ mod tests {
             exit(4),
         ]);
         assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn starts_at_other_times_are_restarts() {
+        let started = |time_ms| Control::Started {
+            channel: ONE,
+            pid: 3,
+            time_ms,
+        };
+        let record = after(&[
+            session(),
+            started(1),
+            started(1),
+            session(),
+            started(5),
+            started(9),
+        ]);
+        assert_eq!(
+            record.primary().map(|(_, session)| session.restarts),
+            Some(2)
+        );
     }
 
     #[test]

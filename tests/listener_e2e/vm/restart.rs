@@ -23,6 +23,7 @@ fn a_session_is_started_again_until_it_is_stopped() {
     let stage = appliance.ok(&["inspect", ID]);
     let told = "ended with status 3: started again in 400 ms, for the 3. time";
     assert!(stage.contains(told), "{stage}");
+    assert_eq!(appliance.field(ID, "/RestartCount"), "3");
     assert!(appliance.vch(&["stop", "-t", "10", ID]).status.success());
     machine.off();
     assert_eq!(appliance.ok(&["wait", ID]), "9\n");
