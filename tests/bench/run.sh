@@ -44,8 +44,9 @@ lines() { # BYTES FILE
 }
 lines $bulk_bytes "$bench/bulk"
 lines $bulk_virtio_bytes "$bench/bulk-virtio"
+tests/guest/build.sh tests/guest/spawn.c "$bench/spawn"
 $step 'making the disk' iso-build/container-disk.sh "$bench/disk.ext4" "$bench/disk.vmdk" build/guest/hello \
-    "$bench/bulk" "$bench/bulk-virtio"
+    "$bench/spawn" "$bench/bulk" "$bench/bulk-virtio"
 
 floor() { # NAME COMMAND PORT [DEFINITION]: build/bench/NAME.img
     tests/guest/build.sh tests/guest/floor.c "$bench/$1" "-DCOMMAND=\"$2\"" "-DPORT=\"$3\"" ${4:+"$4"}
@@ -228,6 +229,31 @@ used_memory() {
 }
 used_memory
 
+# A process more in the running container, from the command on this machine to its exit status there, beside fork,
+# exec and wait in the same machine: milliseconds of one.
+spawns=50
+spawn() {
+    machine_folder tether build/bootstrap.iso
+    set_command "$bench/tether" /bin/sleep 100000
+    virtio_config "$bench/tether"
+    listen "$bench/tether"
+    iso-build/virtio.sh "$port" "$bench/tether/config.json" "$bench/tether/container.vmdk" "$bench/tether/console.log" &
+    started+=($!)
+    local machine=$!
+    run() { "$vch" exec --state "$bench/tether/state" "$id" "$@" </dev/null 2>/dev/null; }
+    until run /bin/true; do sleep 0.2; done
+    run /spawn $((4 * spawns)) /bin/true >"$bench/spawn-floor.figures"
+    local begin end
+    begin=$(date +%s%N)
+    for ((i = 0; i < spawns; i++)); do run /bin/true; done
+    end=$(date +%s%N)
+    awk -v ns=$((end - begin)) -v n=$spawns 'BEGIN { printf "%.2f\n", ns / n / 1e6 }' >"$bench/spawn-tether.figures"
+    "$vch" stop -t 0 --state "$bench/tether/state" "$id" >/dev/null
+    wait "$machine"
+    stop_listener
+}
+spawn
+
 # Backdoor instructions that loading the hello-world configuration takes.
 arguments=()
 while IFS= read -r key; do
@@ -262,6 +288,8 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
     row 'the same, against a bare relay: a pipe, read and written' \
         "$(median bulk-virtio-tether)" "$(median bulk-virtio-relay)" \
         "$(ratio "$(median bulk-virtio-tether)" "$(median bulk-virtio-relay)")" '≥ 0.80'
+    row 'a process in the running container (vch exec /bin/true beside fork, exec and wait), ms' \
+        "$(median spawn-tether)" "$(median spawn-floor)" "$(ratio "$(median spawn-tether)" "$(median spawn-floor)")" ''
     row 'size of tether, KB' "$(($(stat -c %s build/tether) / 1000))" "$(($(stat -c %s "$bench/floor-hello") / 1000))" '' '≤ 400'
     row 'private memory of PID 1, KB' "${private:-hidden from the container}" '' '' '≤ 600'
     row 'backdoor instructions to load the configuration' "${instructions:-?}" '' '' '≤ 100'

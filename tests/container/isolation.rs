@@ -140,7 +140,7 @@ fn daemons_that_are_left_get_their_time() {
 #[test]
 fn processes_are_bounded_as_configured() {
     let script = "umask; ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj; \
-        cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cat /proc/sys/net/core/somaxconn; nice";
+        cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cat /proc/sys/net/core/somaxconn; cut -d ' ' -f 19 /proc/self/stat";
     let isolation = "umask=0027,ulimits=nofile:100:200+core:0,oomScoreAdj=77,memory=67108864,pids=50,\
         sysctls=net.core.somaxconn:77";
     let told = said(script, isolation);
