@@ -86,6 +86,15 @@ pub struct LastWords {
 }
 
 impl SessionRecord {
+    /// Its process runs since this time. Told again after a listener's loss it is the same start.
+    fn starts(&mut self, pid: i32, time_ms: u64) {
+        self.pid = Some(pid);
+        let before = self.started_ms.replace(time_ms);
+        if before.is_some_and(|before| before != time_ms) {
+            self.restarts = self.restarts.saturating_add(1);
+        }
+    }
+
     /// Its process waits for somebody to ask for it.
     pub fn is_waiting(&self) -> bool {
         self.waits && self.pid.is_none() && self.exit.is_none()
@@ -270,12 +279,7 @@ impl ContainerRecord {
                 time_ms,
             } => {
                 let session = self.run.sessions.entry(channel.0).or_default();
-                session.pid = Some(*pid);
-                // Told again after a listener's loss it is the same start.
-                let before = session.started_ms.replace(*time_ms);
-                if before.is_some_and(|before| before != *time_ms) {
-                    session.restarts = session.restarts.saturating_add(1);
-                }
+                session.starts(*pid, *time_ms);
                 if session.primary && session.exit.is_none() {
                     self.started_ns.get_or_insert(now_ns);
                     self.state = State::Running;
