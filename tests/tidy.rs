@@ -12,27 +12,30 @@ const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 80;
 
 /// Rooms without input, output, clock or `unsafe`.
-const PURE: [&str; 5] = ["backdoor", "config", "link", "net", "plan"];
+const PURE: [&str; 6] = ["backdoor", "config", "frozen", "link", "net", "plan"];
 /// And what is so within others.
 const PURE_FOLDERS: [&str; 1] = ["listener/vspc/"];
 /// What each room may import of the others.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("backdoor", &[]),
     ("config", &[]),
-    ("link", &[]),
-    ("net", &["config"]),
+    ("frozen", &[]),
+    ("link", &["frozen"]),
+    ("net", &["config", "frozen"]),
     ("plan", &["config"]),
     ("sys", &["backdoor"]),
     (
         "guest",
-        &["backdoor", "config", "link", "net", "plan", "sys"],
+        &["backdoor", "config", "frozen", "link", "net", "plan", "sys"],
     ),
     ("listener", &["config", "link"]),
     ("client", &["listener", "config"]),
     ("vmm", &["backdoor", "config", "sys"]),
 ];
 /// What PID 1 runs: nothing of it may panic.
-const IN_PID_1: [&str; 7] = ["backdoor", "config", "guest", "link", "net", "plan", "sys"];
+const IN_PID_1: [&str; 8] = [
+    "backdoor", "config", "frozen", "guest", "link", "net", "plan", "sys",
+];
 
 struct Source {
     path: PathBuf,

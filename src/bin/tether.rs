@@ -21,8 +21,8 @@ As PID 1 it boots the machine; there is nothing to say to it. As any other proce
 ";
 
 fn main() -> ExitCode {
-    if std::process::id() == 1 {
-        guest::pid_1();
+    if let Some(outcome) = guest::in_a_role() {
+        return outcome;
     }
     let arguments = std::env::args_os().skip(1);
     let arguments: Vec<String> = arguments

@@ -1,20 +1,14 @@
 //! The command line of `vch`.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::num::NonZeroUsize;
+mod listen;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::listener::Config;
+pub use self::listen::{Listen, LogFormat};
 use crate::listener::container::Access;
 use crate::listener::detach::{DEFAULT_KEYS, DetachKeys};
-use crate::listener::store::Rotation;
-use crate::listener::tls::Files;
-
-/// Smallest `--log-size`, in bytes: two reads of a VM's port.
-const LOG_SIZE_LEAST: u64 = 256 * 1024;
 
 /// The appliance of containerVMs: takes their links, keeps their output, and talks to them.
 ///
@@ -54,6 +48,8 @@ pub enum Command {
     Exec(Exec),
     /// Print what a container's machine knows of itself: boot, processes, mounts, network, kernel's log.
     Debug(Containers),
+    /// Have another tether take over as process 1 of a running container's machine.
+    Upgrade(Upgrade),
     /// Print what happens to containers, as it happens.
     Events(Events),
     /// Wait for containers to end, and print their exit statuses.
@@ -80,127 +76,17 @@ pub enum Command {
     Key(KeyCommand),
 }
 
-/// Options of `vch listen`.
+/// Options of `vch upgrade`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The port takes a VM's serial port as a plain TCP connection, and as VMware's virtual serial port
-concentrator does, in telnet with the extension that vMotion needs; each connection is told apart by
-its first bytes.
-
-On ESXi, in the .vmx:
-  serial0.fileType = \"network\"
-  serial0.network.endPoint = \"client\"
-  serial0.fileName = \"tcp://appliance:8080\"         plain; or, over vMotion:
-  serial0.vspc = \"telnet://appliance:8080\"
-
-Example, with a VM of QEMU:
-  vch listen --port 127.0.0.1:8080 --state /tmp/vch &
-  qemu-system-x86_64 … -chardev socket,id=s0,host=127.0.0.1,port=8080,reconnect-ms=1000 \\
-      -device isa-serial,chardev=s0"
+    after_help = "The file goes to the machine over its link, signed with the link's key. It is tried first, beside the
+running one; then the container's processes, their streams and their exit statuses go on under it."
 )]
-pub struct Listen {
-    /// Port that the VMs' serial ports connect to, plainly or through a proxy: ADDRESS:PORT, or PORT on
-    /// 127.0.0.1.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = port)]
-    pub port: SocketAddr,
-    /// Seconds without link after which a VM is given up: its exit is shown as far as it is known,
-    /// else it counts as lost. One that comes back is taken up again.
-    #[arg(long, value_name = "SECONDS", default_value_t = crate::listener::LOST_AFTER.as_secs())]
-    pub lost_after: u64,
-    /// Let VMs in that have no link key, where none is known of them: their output is neither secret nor
-    /// proven to be theirs. A VM whose key is known is never let in without it.
-    #[arg(long)]
-    pub allow_plain: bool,
-    /// A container's output is kept in files of this size: bytes, or a number with k, m or g.
-    #[arg(long, value_name = "SIZE", default_value = "64m", value_parser = log_size)]
-    pub log_size: u64,
-    /// So many of these files are kept for each container, the newest; 0: all. A client that is behind
-    /// is told how much was deleted before it came to it.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub log_files: usize,
-    /// Connections of one address on which no VM has proved itself yet, at most; 0: no limit. More are
-    /// closed at once.
-    #[arg(long, value_name = "N", default_value_t = crate::listener::strangers::MOST)]
-    pub strangers: usize,
-    /// Certificate of the listener, PEM, with those that lead to its root: a connection that begins with
-    /// TLS gets it, whatever it speaks inside. SIGHUP reads it again.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// Its private key, PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// Ask for certificates on the port for VMs: what comes in TLS without one that these have signed is
-    /// refused, PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub vm_ca: Option<PathBuf>,
-    /// Port for clients of the API in TLS, docker's command line for one, besides the socket in the state
-    /// folder. Only for those with a certificate: see --client-ca.
-    #[arg(long, value_name = "ADDRESS", value_parser = port, requires = "client_ca")]
-    pub api: Option<SocketAddr>,
-    /// Those who may sign the certificates of the API's clients, PEM: whoever has one may do everything.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub client_ca: Option<PathBuf>,
-    /// How the daemon writes its own log on stderr; VCH_LOG sets what (error, warn, info, debug).
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// How the daemon writes its own log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// A line for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl Listen {
-    /// What the daemon is to do, with its state in this folder.
-    #[must_use]
-    pub fn config(self, state: PathBuf) -> Config {
-        let certificate = self.tls_cert.zip(self.tls_key);
-        Config {
-            port: self.port,
-            state,
-            lost_after: Duration::from_secs(self.lost_after),
-            allow_plain: self.allow_plain,
-            rotation: Rotation {
-                segment_bytes: self.log_size,
-                segments_most: NonZeroUsize::new(self.log_files),
-            },
-            strangers_most: self.strangers,
-            api: self.api,
-            tls: certificate.map(|(certificate, key)| Files {
-                certificate,
-                key,
-                vm_ca: self.vm_ca,
-                client_ca: self.client_ca,
-            }),
-        }
-    }
-}
-
-fn access(text: &str) -> Result<String, String> {
-    let parsed = text.parse::<Access>();
-    parsed.map(|_| text.to_owned()).map_err(|e| e.to_string())
-}
-
-/// `64m` → bytes.
-fn log_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        unit => return Err(format!("{unit:?} is no unit: expected k, m or g")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "expected a number".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .filter(|bytes| *bytes >= LOG_SIZE_LEAST)
-        .ok_or_else(|| "expected at least 256k".to_owned())
+pub struct Upgrade {
+    /// Container.
+    pub container: String,
+    /// The program, as `make build` leaves it in build/tether.
+    pub file: PathBuf,
 }
 
 /// What to do with link keys.
@@ -445,25 +331,16 @@ pub struct Rm {
     pub containers: Vec<String>,
 }
 
-fn port(text: &str) -> Result<SocketAddr, String> {
-    let text = text.strip_prefix("tcp://").unwrap_or(text);
-    let whole = if text.bytes().all(|b| b.is_ascii_digit()) {
-        format!("127.0.0.1:{text}")
-    } else {
-        text.to_owned()
-    };
-    let expected = "expected ADDRESS:PORT as in 127.0.0.1:8080, or a PORT";
-    let mut found = whole
-        .to_socket_addrs()
-        .map_err(|e| format!("{expected} ({e})"))?;
-    found.next().ok_or_else(|| expected.to_owned())
-}
-
 fn tail(text: &str) -> Result<String, String> {
     if text != "all" && text.parse::<u64>().is_err() {
         return Err("expected a number of lines, or all".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn access(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<Access>();
+    parsed.map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 fn detach_keys(text: &str) -> Result<String, String> {
@@ -481,16 +358,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_port_may_be_written_as_the_vmx_writes_it() {
-        let local = |port| Ok(SocketAddr::from(([127, 0, 0, 1], port)));
-        assert_eq!(port("8080"), local(8080));
-        assert_eq!(port("127.0.0.1:8080"), local(8080));
-        assert_eq!(port("tcp://127.0.0.1:8080"), local(8080));
-        for bad in ["", "127.0.0.1", "x:y", "99999"] {
-            assert!(port(bad).is_err(), "{bad:?}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! `vch attach`.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -64,16 +65,15 @@ pub(super) async fn attach(api: &Api, options: &Attach) -> Result<u8, ClientErro
     }
     // The listener answers once it knows the session.
     let details: Value = api.json("GET", &format!("{base}/json")).await?;
+    let open = details
+        .pointer("/Config/OpenStdin")
+        .and_then(Value::as_bool)
+        == Some(true);
     let session = Session {
         api,
         base: &base,
         tty: has_tty(&details),
-        stdin: !taken.read_only
-            && terminal::may_read_stdin()
-            && details
-                .pointer("/Config/OpenStdin")
-                .and_then(Value::as_bool)
-                == Some(true),
+        stdin: Stdin::typed_if(!taken.read_only && terminal::may_read_stdin() && open),
         keys: options.detach_keys.parse().unwrap_or_default(),
     };
     let end = session.run(taken.socket, &taken.early).await?;
@@ -106,14 +106,31 @@ fn text<'a>(details: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// What a client sends to a session's stdin.
+pub(super) enum Stdin {
+    /// Nothing: another one may.
+    Closed,
+    /// What is typed, or piped into this client.
+    Typed,
+    /// These bytes, and their end.
+    Bytes(Arc<[u8]>),
+}
+
+impl Stdin {
+    /// What is typed, if this client may send anything.
+    pub(super) fn typed_if(open: bool) -> Self {
+        if open { Self::Typed } else { Self::Closed }
+    }
+}
+
 /// This client's end of a session's streams.
 pub(super) struct Session<'a> {
     pub(super) api: &'a Api,
     /// Path of what has the terminal: `/containers/ID`, `/exec/ID`.
     pub(super) base: &'a str,
     pub(super) tty: bool,
-    /// What is typed goes to the container.
-    pub(super) stdin: bool,
+    /// What goes to the container.
+    pub(super) stdin: Stdin,
     pub(super) keys: DetachKeys,
 }
 
@@ -126,7 +143,7 @@ impl Session<'_> {
     ) -> Result<End, ClientError> {
         let (mut from, mut to) = socket.into_split();
         let mut signals = Signals::catch()?;
-        let terminal = if self.tty && self.stdin {
+        let terminal = if self.tty && matches!(self.stdin, Stdin::Typed) {
             RawTerminal::enter()?
         } else {
             None
@@ -168,8 +185,12 @@ impl Session<'_> {
 
     /// Sends what is typed; ends only when the detach keys were.
     async fn input(&self, to: &mut OwnedWriteHalf, raw: bool) {
-        if self.stdin {
-            let mut typed = terminal::typed();
+        let source = match &self.stdin {
+            Stdin::Closed => None,
+            Stdin::Typed => Some(terminal::typed()),
+            Stdin::Bytes(bytes) => Some(pieces(bytes.clone())),
+        };
+        if let Some(mut typed) = source {
             if self.send(&mut typed, to, raw).await {
                 return;
             }
@@ -219,6 +240,19 @@ impl Session<'_> {
             tracing::debug!(%error, "size not set");
         }
     }
+}
+
+/// The bytes, as if they were typed.
+fn pieces(bytes: Arc<[u8]>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for piece in bytes.chunks(READ_BYTES) {
+            if sender.send(piece.to_vec()).await.is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// The signals that end a client, and those that concern its terminal.

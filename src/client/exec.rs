@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::Exec;
-use super::attach::{End, Session, signal_status};
+use super::attach::{End, Session, Stdin, signal_status};
 use super::http::{Api, encode};
 use super::{ClientError, path, print_line, terminal};
 use crate::listener::api::exec::{Create, Created};
@@ -25,7 +25,7 @@ pub(super) async fn debug(api: &Api, container: &str) -> Result<u8, ClientError>
         api,
         base: &base,
         tty: false,
-        stdin: false,
+        stdin: Stdin::Closed,
         keys: Default::default(),
     };
     match session.run(taken.socket, &taken.early).await? {
@@ -64,7 +64,7 @@ pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
         api,
         base: &base,
         tty: options.tty,
-        stdin: options.interactive && terminal::may_read_stdin(),
+        stdin: Stdin::typed_if(options.interactive && terminal::may_read_stdin()),
         keys: options.detach_keys.parse().unwrap_or_default(),
     };
     match session.run(taken.socket, &taken.early).await? {
@@ -78,7 +78,7 @@ pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
 }
 
 /// The process's own status. Why it has none stands at the end of its output.
-async fn status(api: &Api, base: &str) -> Result<u8, ClientError> {
+pub(super) async fn status(api: &Api, base: &str) -> Result<u8, ClientError> {
     let details: Value = api.json("GET", &format!("{base}/json")).await?;
     let code = details.get("ExitCode").and_then(Value::as_i64);
     let code = code.ok_or_else(|| ClientError::Answer("an exec without a status".to_owned()))?;

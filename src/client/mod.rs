@@ -10,6 +10,7 @@ mod key;
 mod logs;
 mod ps;
 mod terminal;
+mod upgrade;
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
@@ -155,6 +156,7 @@ async fn dispatch(api: &Api, command: Command) -> Result<u8, ClientError> {
             }
             Ok(status)
         }
+        Command::Upgrade(options) => upgrade::upgrade(api, &options).await,
         Command::Wait(Containers { containers }) => wait(api, &containers).await.map(|()| 0),
         Command::Inspect(Containers { containers }) => inspect(api, &containers).await.map(|()| 0),
         Command::Start(Containers { containers }) => each(api, "POST", &containers, "/start").await,

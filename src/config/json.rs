@@ -32,6 +32,17 @@ pub fn decode(document: &[u8]) -> Result<ContainerVm, Errors> {
     decode_object(&object(document)?)
 }
 
+/// Reads the model as [`ContainerVm`]'s own serde form has it: it was checked and completed when it was read first.
+///
+/// # Errors
+/// A value is of the wrong type, or it is no JSON.
+pub fn restore(document: &[u8]) -> Result<ContainerVm, Errors> {
+    let mut problems = Vec::new();
+    let vm = container(&object(document)?, &mut problems);
+    Errors::check(problems)?;
+    Ok(vm)
+}
+
 /// The document as an object, whatever is in it.
 pub(super) fn object(document: &[u8]) -> Result<Object<String, Value>, Errors> {
     let cause = match serde_json::from_slice(document) {

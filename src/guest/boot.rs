@@ -90,17 +90,23 @@ pub fn run() -> ! {
         Ok(machine) => machine,
         Err(error) => last_words::give_up(Host::default(), &BootError::Loop(error).to_string()),
     };
-    let reason = match start(&mut machine, &mut steps) {
-        Ok(()) => serve(&mut machine),
-        Err(error) => give_reason(&mut machine, &error.to_string()),
-    };
+    if let Err(error) = start(&mut machine, &mut steps) {
+        let reason = give_reason(&mut machine, &error.to_string());
+        stop::run(&mut machine, &reason)
+    }
+    serve_to_the_end(machine)
+}
+
+/// What comes when the sessions are there.
+pub(super) fn serve_to_the_end(mut machine: Machine) -> ! {
+    let reason = serve(&mut machine);
     stop::run(&mut machine, &reason)
 }
 
 /// Process 1 comes first, whatever its container does: its pages are kept, and its turn comes before that of any
 /// number of other processes. The kernel's out-of-memory killer spares it by itself; its score is for its
 /// helpers, which inherit it. The sessions give all of that up (`sys::spawn`).
-fn come_first() {
+pub(super) fn come_first() {
     const FIRST: i32 = -20;
     if let Err(error) = memory::keep_all() {
         log::info!("pages of process 1 may be taken away: {error}");

@@ -140,6 +140,24 @@ impl Carrier {
         &self.name
     }
 
+    /// Bytes of another process's go first: the rest of what that has begun to write.
+    pub fn after(mut self, unsent: &[u8]) -> Self {
+        self.out = unsent.to_vec();
+        // What came before it was watched is announced by nobody.
+        self.more = true;
+        self
+    }
+
+    /// What was made ready and is not written yet.
+    pub fn unsent(&self) -> &[u8] {
+        self.out.get(self.sent..).unwrap_or_default()
+    }
+
+    /// How much it takes at a time.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
     /// Payload of a data frame that suits it, bytes.
     pub fn chunk(&self) -> usize {
         match self.pace {

@@ -19,7 +19,7 @@ use crate::config::isolation::Isolation;
 use crate::plan::isolation::{OF_NAMESPACES, masked, read_only};
 use crate::plan::mounts::Flags;
 use crate::sys::namespaces::{self, Namespaces, NamespacesError, Pending};
-use crate::sys::signals;
+use crate::sys::{capabilities, signals};
 
 /// How long making them may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -70,10 +70,20 @@ impl First {
     /// # Errors
     /// The capabilities cannot be bounded.
     pub fn new(isolation: &Isolation) -> Result<Self, NamespacesError> {
-        Ok(Self {
+        Ok(Self::of(isolation, prepare(isolation)?))
+    }
+
+    /// The same on a machine that is prepared already.
+    pub fn of(isolation: &Isolation, cgroup: Option<OwnedFd>) -> Self {
+        Self {
             isolation: isolation.clone(),
-            cgroup: prepare(isolation)?,
-        })
+            cgroup,
+        }
+    }
+
+    /// `cgroup.procs` of the container's cgroup.
+    pub fn cgroup(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup.as_ref().map(AsFd::as_fd)
     }
 
     /// In the process that becomes the first: the error's number, with the words in the log.
@@ -89,8 +99,7 @@ impl First {
     /// # Errors
     /// No descriptor is left.
     pub fn namespaces(&self, init: BorrowedFd<'_>) -> io::Result<Namespaces> {
-        let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
-        Namespaces::around(init, cgroup)
+        Namespaces::around(init, self.cgroup())
     }
 }
 
@@ -104,12 +113,13 @@ fn begin(isolation: &Isolation) -> Result<Pending, NamespacesError> {
 
 /// What the machine needs before there are namespaces: the container's cgroup comes back.
 fn prepare(isolation: &Isolation) -> Result<Option<OwnedFd>, NamespacesError> {
-    if let Err(error) = namespaces::bound_capabilities(isolation.capabilities()) {
-        return Err(NamespacesError::Call {
-            action: "bound the container's capabilities",
-            cause: error,
-        });
-    }
+    // Process 1 keeps its own, whatever program it goes on as.
+    let bounded =
+        capabilities::pass_on().and_then(|()| capabilities::bound(isolation.capabilities()));
+    bounded.map_err(|cause| NamespacesError::Call {
+        action: "bound the container's capabilities",
+        cause,
+    })?;
     // Should the container ever get out of its tree, there is nothing to find.
     if let Err(error) = rustix::fs::unlink(INIT) {
         log::debug!("{INIT}: {error}");

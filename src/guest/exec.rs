@@ -20,6 +20,9 @@ impl Machine {
         if order.report {
             return self.report(channel, order.id);
         }
+        if !order.upgrade.is_empty() {
+            return self.upgrade(channel, order);
+        }
         let size = (order.rows, order.columns);
         let config = self.beside_the_primary(order);
         let mut session = Session::new(channel, config, Role::Added);

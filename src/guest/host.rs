@@ -6,7 +6,13 @@ use std::fmt;
 use crate::backdoor::rpci::Rpc;
 use crate::config::guestinfo::{Keys, KeysError, StateKeys, Subject};
 use crate::config::model::{Generation, IpNet, Secret};
-use crate::sys::port::Hardware;
+use crate::frozen::{Record, Writer};
+use crate::sys::port::{self, Hardware};
+
+/// Fields of a frozen host.
+const PRESENT: u8 = 1;
+const STAGE: u8 = 2;
+const HIDDEN: u8 = 3;
 
 /// The host, if there is one that listens.
 #[derive(Default)]
@@ -130,6 +136,43 @@ impl Host {
         let text = base64::engine::general_purpose::STANDARD.encode(&self.key.0);
         for name in std::mem::take(&mut self.hidden) {
             self.set(Some((name, text.clone())));
+        }
+    }
+
+    /// Writes what a later program has to know to go on as this one.
+    pub fn freeze(&self, to: &mut Writer) {
+        to.number(PRESENT, self.port.is_some());
+        to.bytes(STAGE, self.stage.as_bytes());
+        for name in &self.hidden {
+            to.bytes(HIDDEN, name.as_bytes());
+        }
+    }
+
+    /// The host that was frozen; `key` is the link's.
+    ///
+    /// # Errors
+    /// It was there and does not answer this program.
+    pub fn thaw(
+        from: Record<'_>,
+        generation: Generation,
+        key: &Secret,
+    ) -> Result<Self, port::NoBackdoor> {
+        if !from.flag(PRESENT) {
+            return Ok(Self::default());
+        }
+        let mut host = Self::new(port::open()?);
+        host.set_generation(generation);
+        host.stage = from.text(STAGE);
+        host.key = key.clone();
+        let hidden = from.all(HIDDEN).map(String::from_utf8_lossy);
+        host.hidden = hidden.map(|name| name.into_owned()).collect();
+        Ok(host)
+    }
+
+    /// Closes its channel: the next request opens another.
+    pub fn close(&mut self) {
+        if let Some(port) = &self.port {
+            self.rpc = Some(Rpc::new(port.clone()));
         }
     }
 

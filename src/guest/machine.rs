@@ -1,7 +1,7 @@
 //! The machine at work: one turn after another, each wakes up, takes what has come, and lets
 //! everybody get on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::host::Host;
 use super::network::Network;
 use super::session::{Desk, Place, Role, Session};
 use super::tools::Tools;
+use super::upgrade::Upgrade;
 use crate::config::model::{ContainerVm, LinkConfig, WhenFull};
 use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
 use crate::plan::stop;
@@ -48,7 +49,10 @@ pub struct Machine {
     sessions: Vec<Session>,
     /// Channel of the session that came last.
     pub(super) last_channel: Channel,
-    pub(super) timing: LinkConfig,
+    /// The configuration, without the sessions, which have their own.
+    pub(super) vm: ContainerVm,
+    /// Another program that is to take this one's place.
+    pub(super) upgrade: Option<Upgrade>,
     /// Where sessions run; none before the disk is mounted, and after it is left.
     pub(super) place: Option<Place>,
     /// Steps of a stop that are still to be taken; none asked for: `None`.
@@ -105,7 +109,8 @@ impl Machine {
             ending: Ending::Off,
             sessions: Vec::new(),
             last_channel: Channel::LINK,
-            timing: LinkConfig::default(),
+            vm: ContainerVm::default(),
+            upgrade: None,
             place: None,
             stopping: None,
             uevents: false,
@@ -133,6 +138,24 @@ impl Machine {
         proof: Option<(Key, [u8; 32])>,
         carrier: Option<Carrier>,
     ) -> io::Result<()> {
+        self.make_link(vm, random, proof, carrier.as_ref());
+        self.sessions = sessions(vm);
+        self.last_channel = self.sessions.last().map_or(Channel::LINK, Session::channel);
+        for session in &self.sessions {
+            keep_as_configured(&mut self.link, session, &vm.link);
+        }
+        self.announce();
+        self.carry(carrier)
+    }
+
+    /// A link that nothing has gone over yet.
+    pub(super) fn make_link(
+        &mut self,
+        vm: &ContainerVm,
+        random: [u64; 2],
+        proof: Option<(Key, [u8; 32])>,
+        carrier: Option<&Carrier>,
+    ) {
         let [epoch, nonce] = random;
         let identity = Identity {
             id: vm.id.clone(),
@@ -145,20 +168,22 @@ impl Machine {
             buffer: vm.link.buffer,
             ..Options::default()
         };
-        if let Some(carrier) = &carrier {
+        if let Some(carrier) = carrier {
             options.chunk = carrier.chunk();
         }
-        self.timing = vm.link.clone();
         self.link = Link::guest(identity, nonce, options);
         if let Some((key, seed)) = proof {
             self.link.require(key, seed);
         }
-        self.sessions = sessions(vm);
-        self.last_channel = self.sessions.last().map_or(Channel::LINK, Session::channel);
-        for session in &self.sessions {
-            keep_as_configured(&mut self.link, session, &vm.link);
-        }
-        self.announce();
+        self.vm = ContainerVm {
+            sessions: BTreeMap::new(),
+            execs: BTreeMap::new(),
+            ..vm.clone()
+        };
+    }
+
+    /// The link goes over this from now on.
+    pub(super) fn carry(&mut self, carrier: Option<Carrier>) -> io::Result<()> {
         if let Some(carrier) = &carrier {
             self.events
                 .watch(carrier, Token::Carrier, Interest::Changes)?;
@@ -240,7 +265,18 @@ impl Machine {
 
     /// Settings of the link.
     pub fn timing(&self) -> &LinkConfig {
-        &self.timing
+        &self.vm.link
+    }
+
+    /// Goes on with sessions that run already.
+    pub(super) fn resume(&mut self, sessions: Vec<Session>) {
+        for session in &sessions {
+            keep_as_configured(&mut self.link, session, &self.vm.link);
+        }
+        self.sessions = sessions;
+        self.progress = now();
+        self.each_session(Session::resume);
+        self.look_for_children();
     }
 
     /// Heeds the power button from now on, where there is one.

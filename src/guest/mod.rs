@@ -12,6 +12,7 @@
 //! | `starts` | which session starts when |
 //! | `orders` | what the listener and the operator ask for |
 //! | `exec` | sessions that are added to the running machine, and their channels |
+//! | `upgrade` | another program that takes this one's place while the container runs |
 //! | `report` | what process 1 knows of its machine, for who asks (`vch debug`) |
 //! | `session` | one process tree with its streams, to its exit record |
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
@@ -52,22 +53,27 @@ mod tools;
 mod tree;
 mod tree_copy;
 mod turn;
+mod upgrade;
 mod volumes;
 
 #[cfg(test)]
 mod tests;
 
+use std::ffi::CStr;
+use std::process::ExitCode;
+
 pub use self::source::resolved;
 
-/// Process 1 of the machine; of the container's namespaces, when it was executed in that role.
-pub fn pid_1() -> ! {
-    let role = std::env::args_os().next();
-    let is_role = |role: std::ffi::OsString| {
-        role.as_encoded_bytes() == crate::sys::namespaces::ROLE.to_bytes()
-    };
-    if role.is_some_and(is_role) {
-        stand_in::run()
-    } else {
-        boot::run()
+/// Process 1 of the machine or of the container's namespaces, from the beginning or in another program's place,
+/// and does not return. `None`: this process is none of these; a trial for one has this outcome.
+pub fn in_a_role() -> Option<ExitCode> {
+    let role = std::env::args_os().next().unwrap_or_default();
+    let is = |name: &CStr| role.as_encoded_bytes() == name.to_bytes();
+    match std::process::id() {
+        1 if is(crate::sys::namespaces::ROLE) => stand_in::run(),
+        1 if is(upgrade::ROLE) => upgrade::run(),
+        1 => boot::run(),
+        _ if is(upgrade::TRIAL) => Some(upgrade::trial()),
+        _ => None,
     }
 }

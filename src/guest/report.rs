@@ -3,15 +3,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
 use super::container::CGROUP;
 use super::event_loop::now;
 use super::machine::Machine;
-use super::session::{Role, Session};
+use super::session::{OwnEnds, Role, Session};
 use crate::config::model;
 use crate::link::Channel;
 use crate::sys::file;
@@ -52,7 +50,7 @@ impl Machine {
         session.announce(&mut self.link);
         let known = self.known();
         let (sessions, mut desk) = self.desk(now());
-        session.start_own(|stdout| write_all(stdout, &known), &mut desk);
+        session.start_own(&[], |ends| write_all(ends, &known), &mut desk);
         sessions.push(session);
     }
 
@@ -65,6 +63,8 @@ impl Machine {
         };
         let uname = rustix::system::uname();
         line("tether", &env!("CARGO_PKG_VERSION"));
+        let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+        line("program", &program.display());
         line("kernel", &uname.release().to_string_lossy());
         line("up", &format_args!("{} s", now().as_secs()));
         line("boot", &self.boot_steps);
@@ -90,12 +90,11 @@ impl Machine {
 }
 
 /// In the child: 0, or 1 where nobody reads it.
-fn write_all(stdout: OwnedFd, known: &str) -> u8 {
-    let mut out = fs::File::from(stdout);
-    let mut write = |title: &str, text: &str| {
+fn write_all(ends: &OwnEnds, known: &str) -> u8 {
+    let write = |title: &str, text: &str| {
         let title = format!("== {title}\n");
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        out.write_all([&title, text, end].concat().as_bytes())
+        file::write_all(&ends.stdout, [&title, text, end].concat().as_bytes())
     };
     let written = write("machine", known)
         .and_then(|()| write("processes", &processes()))

@@ -65,7 +65,7 @@ impl Machine {
             (None, false) => Some("the container has not been started yet"),
             (None, true) => None,
         };
-        keep_as_configured(&mut self.link, &session, &self.timing);
+        keep_as_configured(&mut self.link, &session, &self.vm.link);
         let place = self.place.take();
         let (sessions, mut desk) = self.desk(now());
         match (refusal, &place) {

@@ -68,6 +68,7 @@ impl Machine {
         self.poll_host(now);
         self.each_session(Session::refill);
         self.start_due(now);
+        self.proceed_with_upgrade(now);
         self.settles = self.settle();
         self.retire();
         self.transmit(now);
@@ -116,14 +117,16 @@ impl Machine {
     /// Sends exit records that are due. Returns when the next one may be.
     fn settle(&mut self) -> Option<Duration> {
         let patience = Patience {
-            grace: Duration::from_secs(u64::from(self.timing.stdio_grace)),
-            stall: Duration::from_secs(u64::from(self.timing.exit_wait)),
+            grace: Duration::from_secs(u64::from(self.vm.link.stdio_grace)),
+            stall: Duration::from_secs(u64::from(self.vm.link.exit_wait)),
             progress: self.progress,
             stopping: self.stopping.is_some(),
         };
+        let held = self.upgrade_due();
         let (sessions, mut desk) = self.desk(now());
         sessions
             .iter_mut()
+            .filter(|session| Some(session.channel()) != held)
             .filter_map(|session| session.settle(&patience, &mut desk))
             .min()
     }

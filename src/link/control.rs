@@ -153,6 +153,10 @@ pub struct Exec {
     /// No program: process 1 writes what it knows of its machine to stdout.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub report: bool,
+    /// No program to be run: stdin brings another tether, which is to go on as process 1. What it is signed
+    /// with ([`sign`](super::sign)), in hexadecimal digits; empty: no upgrade.
+    #[cfg_attr(feature = "appliance", serde(default))]
+    pub upgrade: String,
 }
 
 /// Arguments and environment are often secrets.
@@ -339,6 +343,7 @@ fn order(fields: &Map<String, Value>) -> Result<Control, String> {
             rows: number(fields, "rows")?,
             columns: number(fields, "columns")?,
             report: flag(fields, "report"),
+            upgrade: text(fields, "upgrade").unwrap_or_default(),
         })),
         "refused" => Control::Refused {
             what: text(fields, "what")?,
@@ -414,6 +419,7 @@ mod tests {
                 rows: 1,
                 columns: u16::MAX,
                 report: true,
+                upgrade: "00ff".into(),
             })),
             Control::Refused {
                 what: "dance".into(),

@@ -34,6 +34,10 @@ impl Outbox {
         true
     }
 
+    pub(super) fn kept(&self) -> impl Iterator<Item = &[u8]> {
+        self.kept.iter().map(Vec::as_slice)
+    }
+
     pub(super) fn acknowledged(&self) -> u64 {
         self.base
     }

@@ -44,6 +44,8 @@
 //! counts as one more offset, so its acknowledgement needs no frame of its own. Where a sender no
 //! longer has what the receiver asks for, SKIP says so, and a gap of exactly that length is an event.
 //!
+//! A guest's end may go on in another process ([`Link::freeze`]): for the listener that is a new handshake.
+//!
 //! A channel is free again when its session is over and all of it is stored: the guest closes it and
 //! says so ([`Control::Closed`]), then the listener does. Only the message that announces a session opens
 //! its channel at the listener: what comes before that message or after the end is dropped.
@@ -67,6 +69,7 @@ pub mod control;
 pub mod crc32c;
 mod endpoint;
 pub mod frame;
+mod freeze;
 pub mod handshake;
 mod input;
 mod messages;
@@ -75,6 +78,7 @@ mod proof;
 mod receive;
 mod seal;
 mod send;
+mod signature;
 mod transmit;
 
 #[cfg(test)]
@@ -90,6 +94,7 @@ pub use control::{Control, Exec, ExitClass, ExitRecord};
 pub use endpoint::{Link, MESSAGE_MOST, Unacknowledged};
 pub use handshake::{Fresh, Hello, Identity, Resume};
 pub use noise::{KEY_BYTES, Key};
+pub use signature::{Digest, SIGNATURE_BYTES, sign};
 
 /// First wait for an acknowledgement before sending again.
 pub const RTO_FIRST: Duration = Duration::from_millis(1000);

@@ -22,7 +22,7 @@ pub(super) const TAG: usize = 16;
 
 /// A secret that a container's VM and its appliance share.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; KEY_BYTES]);
+pub struct Key(pub(super) [u8; KEY_BYTES]);
 
 impl Key {
     /// The key of these bytes; None: there are not [`KEY_BYTES`] of them.
@@ -250,9 +250,14 @@ impl Random for Once {
     }
 }
 
+/// BLAKE2s.
+pub(super) fn hash() -> Option<Box<dyn Hash>> {
+    DefaultResolver.resolve_hash(&HashChoice::Blake2s)
+}
+
 /// Random bytes for handshake number `count`, from a seed that is: BLAKE2s over both.
 pub(super) fn expand(seed: &[u8; 32], count: u64) -> Option<[u8; 32]> {
-    let mut hash = DefaultResolver.resolve_hash(&HashChoice::Blake2s)?;
+    let mut hash = hash()?;
     let mut out = [0; 32];
     hash.input(seed);
     hash.input(&count.to_le_bytes());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::frozen::{Record, Writer};
+
 /// After a gap was reported, the same one is reported again only after this long: the frames that
 /// were under way meanwhile say nothing new.
 const GAP_REPEAT: Duration = Duration::from_millis(500);
@@ -43,6 +45,12 @@ impl Ack {
         })
     }
 }
+
+/// Fields of a frozen one.
+const NEXT: u8 = 1;
+const STORED: u8 = 2;
+const ENDED: u8 = 3;
+const GRANTED: u8 = 4;
 
 /// `stored <= next`; the end, when it has come, counts as one more in both.
 #[derive(Debug)]
@@ -108,6 +116,22 @@ impl ReceiveStream {
                 ..Rate::default()
             },
             granted: 0,
+        }
+    }
+
+    pub(super) fn freeze(&self, to: &mut Writer) {
+        to.number(NEXT, self.next);
+        to.number(STORED, self.stored);
+        to.number(ENDED, self.ended);
+        to.number(GRANTED, self.granted);
+    }
+
+    pub(super) fn thaw(from: Record<'_>, window: u32) -> Self {
+        Self {
+            next: from.number(NEXT),
+            ended: from.flag(ENDED),
+            granted: from.number(GRANTED),
+            ..Self::new(from.number(STORED), window)
         }
     }
 

@@ -2,11 +2,20 @@
 
 use std::collections::VecDeque;
 
+use crate::frozen::{Record, Writer};
+
 /// Credit that a sender has for a stream before the first acknowledgement, so that a new session's
 /// first bytes do not wait for a round trip. No receiver's window may be smaller.
 pub(super) const CREDIT_FIRST: u64 = 64 << 10;
 /// Capacity that an empty buffer may keep.
 const IDLE_CAPACITY: usize = 4 << 10;
+
+/// Fields of a frozen one.
+const BASE: u8 = 1;
+const KEPT: u8 = 2;
+const TAKEN: u8 = 3;
+const FINISHED: u8 = 4;
+const END_ACKNOWLEDGED: u8 = 5;
 
 /// Positions are offsets in the stream; `base <= next <= base + kept (+ 1 for a sent end)`.
 #[derive(Debug)]
@@ -63,6 +72,26 @@ impl SendStream {
             finished: true,
             end_acknowledged: true,
             ..Self::new(base)
+        }
+    }
+
+    /// Where it stands on the wire is the next handshake's to say.
+    pub(super) fn freeze(&self, to: &mut Writer) {
+        let (first, second) = self.kept.as_slices();
+        to.number(BASE, self.base);
+        to.pieces(KEPT, &[first, second]);
+        to.number(TAKEN, self.taken);
+        to.number(FINISHED, self.finished);
+        to.number(END_ACKNOWLEDGED, self.end_acknowledged);
+    }
+
+    pub(super) fn thaw(from: Record<'_>) -> Self {
+        Self {
+            kept: from.bytes(KEPT).to_vec().into(),
+            taken: from.flag(TAKEN),
+            finished: from.flag(FINISHED),
+            end_acknowledged: from.flag(END_ACKNOWLEDGED),
+            ..Self::new(from.number(BASE))
         }
     }
 

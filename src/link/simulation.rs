@@ -26,6 +26,7 @@ fn run(seed: u64) {
         duplicate: one_of(&[0, 0, 10]),
         reconnect: one_of(&[0, 0, 40, 200]),
         listener_dies: one_of(&[0, 0, 40, 200]),
+        upgrade: one_of(&[0, 0, 30, 100]),
         capacity: one_of(&[300, 4_000, 40_000]) as usize,
     };
     let sizes = [

@@ -216,6 +216,21 @@ pub fn random() -> io::Result<[u8; KEY_BYTES]> {
     Ok(bytes)
 }
 
+/// Bytes as two hexadecimal digits each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 32 bytes of 64 hexadecimal digits.
+pub fn from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let is_hex = text.len() == 2 * KEY_BYTES && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut bytes = [0; KEY_BYTES];
+    for (byte, at) in bytes.iter_mut().zip((0..text.len()).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2).filter(|_| is_hex)?, 16).ok()?;
+    }
+    is_hex.then_some(bytes)
+}
+
 fn parse(text: &str) -> Option<Key> {
     Key::new(&STANDARD.decode(text.trim()).ok()?)
 }
@@ -239,6 +254,21 @@ mod tests {
         };
         hello.identity.id = id.into();
         hello
+    }
+
+    #[test]
+    fn digits_stand_for_bytes() {
+        let bytes: [u8; KEY_BYTES] = std::array::from_fn(|at| at as u8 * 8);
+        assert_eq!(from_hex(&hex(&bytes)), Some(bytes));
+        let digits = "ab".repeat(KEY_BYTES);
+        for bad in [
+            "",
+            &digits[1..],
+            &digits.replace('a', "g"),
+            &"é".repeat(KEY_BYTES),
+        ] {
+            assert_eq!(from_hex(bad), None, "{bad}");
+        }
     }
 
     #[test]

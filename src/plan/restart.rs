@@ -14,7 +14,7 @@ pub struct Restarts {
     /// How many there were.
     pub count: u32,
     /// Without a run that was in order.
-    in_a_row: u32,
+    pub in_a_row: u32,
 }
 
 impl Restarts {

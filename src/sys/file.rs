@@ -21,6 +21,21 @@ pub fn text(path: &str) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
+/// Writes all of it, whatever the kernel takes at a time.
+///
+/// # Errors
+/// As `write(2)`.
+pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&file, bytes) {
+            Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// What is left in an open file, at most `most` bytes.
 ///
 /// # Errors

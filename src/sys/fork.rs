@@ -2,7 +2,7 @@
 //! disk, a sync), so that the one thread of PID 1 never waits in them; and one with a descriptor.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 
 /// Runs `work` in a child process and returns the child's ID. Its result, cut to 8 bits, is the
@@ -16,14 +16,38 @@ pub fn run(work: impl FnOnce() -> u8) -> io::Result<i32> {
     fork(work)
 }
 
-/// Runs `work` in a child process, which ends with what that returns; its ID and its pidfd.
+/// Runs `work` in a child process, which ends with what that returns; its ID and its pidfd. It has no
+/// descriptors but the first three and those in `kept`: a copy of any other would keep a pipe open.
 ///
 /// # Errors
 /// As [`run`].
-pub fn with_work(work: impl FnOnce() -> u8) -> io::Result<(i32, OwnedFd)> {
+pub fn with_work(kept: &[BorrowedFd<'_>], work: impl FnOnce() -> u8) -> io::Result<(i32, OwnedFd)> {
     only_one_thread()?;
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .collect();
+    kept.sort_unstable();
+    let work = || {
+        close_all_but(&kept);
+        work()
+    };
     // SAFETY: there is one thread.
     unsafe { with_pidfd(0, ends_with, work) }
+}
+
+/// For a child that ends without dropping anything of its parent's. `kept` is in order.
+fn close_all_but(kept: &[u32]) {
+    // The log's is among them.
+    log::set_max_level(log::LevelFilter::Off);
+    let mut first = 3;
+    for next in kept.iter().copied().chain([u32::MAX]) {
+        if first < next {
+            // SAFETY: descriptors are integers; nobody uses these any more.
+            unsafe { libc::syscall(libc::SYS_close_range, first, next.saturating_sub(1), 0) };
+        }
+        first = first.max(next.saturating_add(1));
+    }
 }
 
 fn ends_with(work: impl FnOnce() -> u8) -> ! {

@@ -1,12 +1,14 @@
 //! The only room with `unsafe`: thin owners of descriptors, instructions and system calls. No policy.
 #![allow(unsafe_code)]
 
+pub mod capabilities;
 #[cfg(feature = "appliance")]
 pub mod child;
 pub mod cpuid;
 pub mod datagram;
 pub mod file;
 pub mod fork;
+pub mod handover;
 pub mod inside;
 pub mod memory;
 pub mod namespaces;

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
-use super::fork;
+use super::{capabilities, fork};
 
 /// What the first process calls itself: `argv[0]`, which nobody else can choose.
 pub const ROLE: &CStr = c"container-init";
@@ -150,7 +150,7 @@ impl Namespaces {
     }
 
     /// `cgroup.procs` of their cgroup.
-    pub(super) fn cgroup(&self) -> Option<BorrowedFd<'_>> {
+    pub fn cgroup(&self) -> Option<BorrowedFd<'_>> {
         self.cgroup.as_ref().map(AsFd::as_fd)
     }
 
@@ -203,6 +203,9 @@ fn become_init<F: FnOnce() -> Result<(), String>>(
 
 /// Returns only what went wrong.
 fn execute(program: &OwnedFd) -> String {
+    if let Err(error) = capabilities::pass_nothing_on() {
+        return format!("cannot give up the capabilities of process 1: {error}");
+    }
     if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
         for target in 0..3 {
             // SAFETY: descriptors are integers.
@@ -258,29 +261,4 @@ pub fn move_root(path: &str) -> io::Result<()> {
     rustix::mount::mount_move(".", "/")?;
     rustix::process::chroot(".")?;
     Ok(rustix::process::chdir("/")?)
-}
-
-/// Takes capabilities that are not in `kept` out of what this process and all that it starts can ever get.
-/// Those that it has it keeps until it executes something.
-///
-/// # Errors
-/// None that the kernel documents for process 1.
-pub fn bound_capabilities(kept: u64) -> io::Result<()> {
-    for number in 0..u64::BITS {
-        if kept & (1 << number) != 0 {
-            continue;
-        }
-        // SAFETY: no memory is passed.
-        let done =
-            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
-        if done == -1 {
-            let error = io::Error::last_os_error();
-            // Past the kernel's last capability.
-            if error.raw_os_error() == Some(libc::EINVAL) {
-                return Ok(());
-            }
-            return Err(error);
-        }
-    }
-    Ok(())
 }

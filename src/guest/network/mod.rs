@@ -4,6 +4,7 @@
 mod attached;
 mod error;
 mod files;
+mod freeze;
 mod nic;
 mod report;
 

@@ -17,18 +17,18 @@ const END_OF_INPUT: u8 = 4;
 /// acknowledged when the process's pipe has taken them.
 #[derive(Debug)]
 pub struct Input {
-    channel: Channel,
+    pub(super) channel: Channel,
     /// None: closed. What comes is acknowledged and dropped.
-    fd: Option<OwnedFd>,
-    terminal: bool,
-    waiting: VecDeque<u8>,
+    pub(super) fd: Option<OwnedFd>,
+    pub(super) terminal: bool,
+    pub(super) waiting: VecDeque<u8>,
     /// Offset behind `waiting`.
-    received: u64,
+    pub(super) received: u64,
     /// The stream ends behind `waiting`.
-    ends: bool,
+    pub(super) ends: bool,
     /// The last byte that a terminal was given ended a line.
-    at_line_start: bool,
-    watched: bool,
+    pub(super) at_line_start: bool,
+    pub(super) watched: bool,
 }
 
 impl Input {

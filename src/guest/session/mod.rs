@@ -7,6 +7,7 @@
 
 mod ending;
 mod exit;
+mod freeze;
 mod input;
 mod output;
 mod record;
@@ -26,8 +27,9 @@ use crate::link::{Channel, Control, ExitClass, ExitRecord, Link, Stream};
 use crate::plan::restart::Restarts;
 use crate::sys::{pty, signals, spawn};
 
+pub use self::freeze::frozen_id;
 pub use self::record::text_of;
-pub use self::start::Place;
+pub use self::start::{OwnEnds, Place};
 
 /// What a session works with, lent to it for one call.
 #[derive(Debug)]

@@ -14,17 +14,17 @@ const READ_A_TURN: usize = 128 << 10;
 /// The reading end.
 #[derive(Debug)]
 pub struct Output {
-    channel: Channel,
-    stream: Stream,
+    pub(super) channel: Channel,
+    pub(super) stream: Stream,
     /// None: ended, or never there.
-    fd: Option<OwnedFd>,
-    watched: bool,
+    pub(super) fd: Option<OwnedFd>,
+    pub(super) watched: bool,
     /// Offset up to which the process had written when it ended.
-    owed: u64,
+    pub(super) owed: u64,
     /// The end of the pipe is not the end of the stream: another run goes on with it.
-    goes_on: bool,
+    pub(super) goes_on: bool,
     /// The stream has ended, and somebody still writes: it is read, and nobody is told.
-    cut: bool,
+    pub(super) cut: bool,
 }
 
 impl Output {

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -70,6 +70,15 @@ pub enum NotTried {
     /// Its process.
     #[error("cannot make a process for the session: {0}")]
     Fork(io::Error),
+}
+
+/// The ends of its streams that a process of our own has.
+#[derive(Debug)]
+pub struct OwnEnds {
+    /// What the session is sent, where it takes anything.
+    pub stdin: Option<OwnedFd>,
+    /// What it says.
+    pub stdout: OwnedFd,
 }
 
 /// Both ends of a session's streams.
@@ -149,16 +158,31 @@ impl Session {
         Ok(())
     }
 
-    /// Starts a process of our own that writes to the session's stdout, beside the container.
-    pub fn start_own(&mut self, work: impl FnOnce(OwnedFd) -> u8, desk: &mut Desk<'_>) {
-        let made = pipe(Ours::Reads).and_then(|(theirs, ours)| {
-            let (pid, pidfd) = fork::with_work(|| work(theirs))?;
-            Ok((ours, pid, pidfd))
+    /// Starts a process of our own beside the container, which has these descriptors, reads the session's stdin
+    /// if that is open, and writes to its stdout.
+    pub fn start_own(
+        &mut self,
+        kept: &[BorrowedFd<'_>],
+        work: impl FnOnce(&OwnEnds) -> u8,
+        desk: &mut Desk<'_>,
+    ) {
+        let open = self.config.openstdin;
+        let made = pipe(Ours::Reads).and_then(|(stdout, output)| {
+            let (stdin, input) = open.then(|| pipe(Ours::Writes)).transpose()?.unzip();
+            let ends = OwnEnds { stdin, stdout };
+            let mut kept = kept.to_vec();
+            kept.push(ends.stdout.as_fd());
+            kept.extend(ends.stdin.as_ref().map(AsFd::as_fd));
+            let (pid, pidfd) = fork::with_work(&kept, || work(&ends))?;
+            Ok((input, output, pid, pidfd))
         });
         match made {
-            Ok((ours, pid, pidfd)) => {
+            Ok((input, output, pid, pidfd)) => {
                 self.begun = desk.now;
-                self.stdout = Output::new(self.channel, Stream::Stdout, ours);
+                self.stdout = Output::new(self.channel, Stream::Stdout, output);
+                if let Some(input) = input {
+                    self.stdin = Input::pipe(self.channel, input).after(&self.stdin);
+                }
                 self.state = State::Running { pid, pidfd };
                 self.told_running(pid, desk);
                 self.stdin.begin(desk);

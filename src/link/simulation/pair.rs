@@ -325,6 +325,9 @@ impl Pair {
             self.new_listener();
         }
         self.guest_works();
+        if self.chance(self.faults.upgrade) {
+            self.upgrade();
+        }
         self.listener_works();
 
         let limit = self.faults.capacity;
@@ -346,6 +349,27 @@ impl Pair {
         let arrived = self.down.arrive(&mut self.random);
         self.guest.handle_input(self.now, &arrived);
         self.peak = self.peak.max(self.guest.unacknowledged().bytes as usize);
+    }
+
+    /// A process that knows the guest's ID and key, and what the one before has left it.
+    pub(super) fn upgrade(&mut self) {
+        let mut frozen = crate::frozen::Writer::default();
+        self.guest.freeze(&mut frozen);
+        let identity = Identity {
+            id: "c1".into(),
+            ..Default::default()
+        };
+        let options = self.guest.options.clone();
+        let mut guest = Link::guest(identity, self.random.next(), options);
+        if let Some(key) = self.key.clone() {
+            guest.require(key, self.bytes());
+        }
+        guest.thaw(crate::frozen::Record::new(&frozen.done()));
+        if self.drops {
+            guest.drop_oldest(SESSION);
+        }
+        assert_eq!(guest.unacknowledged(), self.guest.unacknowledged());
+        self.guest = guest;
     }
 
     fn reconnect(&mut self) {

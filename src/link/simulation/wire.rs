@@ -31,6 +31,8 @@ pub(super) struct Faults {
     pub(super) duplicate: u64,
     pub(super) reconnect: u64,
     pub(super) listener_dies: u64,
+    /// Another process goes on as the guest.
+    pub(super) upgrade: u64,
     pub(super) capacity: usize,
 }
 
@@ -43,6 +45,7 @@ pub(super) const PERFECT: Faults = Faults {
     duplicate: 0,
     reconnect: 0,
     listener_dies: 0,
+    upgrade: 0,
     capacity: 40_000,
 };
 

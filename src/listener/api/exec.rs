@@ -16,13 +16,14 @@ use super::control::size;
 use super::error::ApiError;
 use super::params::Params;
 use super::{Api, RawParams, done, find};
-use crate::link::{Control, Exec, MESSAGE_MOST};
+use crate::link::{Control, Digest, Exec, MESSAGE_MOST, sign};
 use crate::listener::container::Outcome;
 use crate::listener::execs::Phase;
 use crate::listener::keys;
 use crate::listener::lines::Selection;
 use crate::listener::log_stream::LogStream;
 use crate::listener::store::Whose;
+use crate::listener::vm::Shared;
 
 /// Largest body of a request that is read.
 const BODY_MOST: usize = 1 << 20;
@@ -51,6 +52,9 @@ pub struct Create {
     pub privileged: bool,
     /// Ours: no program, but what the machine has to say of itself.
     pub report: bool,
+    /// Ours: no program of the container's, but a tether that is to take over as process 1 comes by stdin; its
+    /// BLAKE2s-256 in hexadecimal digits.
+    pub upgrade: String,
     /// Keys that leave a terminal; for `start`.
     pub detach_keys: Option<String>,
     /// Lines and columns that the terminal begins with.
@@ -90,13 +94,18 @@ pub(super) async fn create(
         ));
     }
     let args = asked.cmd.unwrap_or_default();
-    if !asked.report && args.first().is_none_or(String::is_empty) {
+    let needs_none = asked.report || !asked.upgrade.is_empty();
+    if !needs_none && args.first().is_none_or(String::is_empty) {
         return Err(ApiError::bad_request("No exec command specified"));
     }
+    let upgrade = match asked.upgrade.as_str() {
+        "" => String::new(),
+        digest => signature(&shared, container.id(), digest)?,
+    };
     let [rows, columns] = asked.console_size.unwrap_or_default();
     let random = keys::random().map_err(|e| ApiError::server(format!("no random ID: {e}")))?;
     let order = Exec {
-        id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        id: keys::hex(&random),
         args,
         env: asked.env.unwrap_or_default(),
         dir: asked.working_dir,
@@ -106,12 +115,30 @@ pub(super) async fn create(
         rows,
         columns,
         report: asked.report,
+        upgrade,
     };
     fits(&order)?;
     let id = order.id.clone();
     let attach = [asked.attach_stdin, asked.attach_stdout, asked.attach_stderr];
     shared.execs.add(container, order, attach)?;
     Ok((StatusCode::CREATED, Json(Created { id })).into_response())
+}
+
+/// What [`Create::upgrade`] says of a program.
+pub fn digest(program: &[u8]) -> String {
+    let mut digest = Digest::default();
+    digest.add(program);
+    keys::hex(&digest.done())
+}
+
+/// What the VM knows the program by: only who has its link key can say that.
+fn signature(shared: &Shared, id: &str, digest: &str) -> Result<String, ApiError> {
+    let digest = keys::from_hex(digest).ok_or_else(|| {
+        ApiError::bad_request("Upgrade: expected the program's BLAKE2s-256, 64 hexadecimal digits")
+    })?;
+    let key = shared.keys.get(id);
+    let key = key.map_err(|error| ApiError::server(error.to_string()))?;
+    Ok(keys::hex(&sign(key.as_ref(), &digest)))
 }
 
 /// A message is one frame of the link.

@@ -241,6 +241,28 @@ impl Container {
     }
 }
 
+impl Container {
+    /// Another tether has taken over in the VM, within one boot.
+    fn note_software(&self, inner: &mut Inner, software: &str) {
+        let record = &mut inner.record;
+        if record.software == software {
+            return;
+        }
+        let before = std::mem::replace(&mut record.software, software.to_owned());
+        tracing::info!(
+            id = self.id,
+            before,
+            software,
+            "another tether has taken over"
+        );
+        inner.save(&self.dir);
+        if let Some(events) = self.events.get() {
+            let more = vec![("from", before), ("to", software.to_owned())];
+            events.tell(&inner.record, "upgrade", more);
+        }
+    }
+}
+
 impl Inner {
     fn owned_by(&self, connection: &Arc<Connection>) -> bool {
         self.connection

@@ -87,6 +87,7 @@ impl Container {
         } else {
             inner.outgoing.resume(hello.messages);
             inner.come_back();
+            self.note_software(&mut inner, &hello.identity.software);
         }
         inner.expect_taken(hello);
         connection.heard(0, hello.up_ms);

@@ -3,6 +3,7 @@
 //! It probes nobody's address before it takes it: that is a second or more in the way of every start,
 //! and the server's to know.
 
+mod freeze;
 mod message;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use super::{Note, Program, StartError, Stdio, Step};
+use crate::sys::capabilities;
 use crate::sys::namespaces::{self, Namespaces};
 
 /// Exit code of a child that could not start its program; nobody but the reaper sees it.
@@ -125,6 +126,8 @@ fn prepare(prepared: &Prepared<'_>) -> Outcome {
     directory(program)?;
     limits(program)?;
     signals()?;
+    let given_up = capabilities::pass_nothing_on();
+    given_up.map_err(|error| (Step::Privileges, error.raw_os_error()))?;
     // As late as may be: the filter counts for all that comes after it. Whoever may still get rights needs one
     // of ours for it, which goes with the change of user.
     if !program.no_new_privileges {

@@ -247,6 +247,8 @@ fn every_death_has_its_own_record_and_nothing_is_left() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let words = ["/bin/sh", "-c", "while :; do sleep 1000; done"];
     let mut machine = Machine::new(listener.local_addr().expect("an address"), &words)
+        // However late a double fork's processes get a processor: they hold the session's output.
+        .with_top("link", json!({ "stdioGrace": 120 }))
         // Once round, numbers below 300 are for kernel threads: some 200 are left. The caches are to be dropped.
         .with_top(
             "isolation",

@@ -14,6 +14,7 @@ mod secrets;
 mod shares;
 mod sources;
 mod stops;
+mod upgrade;
 mod userlands;
 mod volumes;
 mod waits;
