@@ -159,6 +159,7 @@ pub(crate) const SECCOMP: Leaf = Leaf::new("seccomp", ISOLATION.path);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
 pub(crate) const LINK_EXIT_WAIT: Leaf = Leaf::new("exitWait", LINK.path);
+pub(crate) const LINK_EMERGENCY_WAIT: Leaf = Leaf::new("emergencyWait", LINK.path);
 pub(crate) const LINK_STDIO_GRACE: Leaf = Leaf::new("stdioGrace", LINK.path);
 
 // A session's. Its `ID` and `NAME` are those above.

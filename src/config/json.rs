@@ -267,6 +267,7 @@ fn link(fields: &mut Fields<'_, '_>) -> LinkConfig {
             .meaning(&field::LINK_FULL, FULL, WhenFull::from_name)
             .unwrap_or(default.full),
         exit_wait: fields.number(&field::LINK_EXIT_WAIT, default.exit_wait),
+        emergency_wait: fields.number(&field::LINK_EMERGENCY_WAIT, default.emergency_wait),
         stdio_grace: fields.number(&field::LINK_STDIO_GRACE, default.stdio_grace),
     }
 }

@@ -303,6 +303,13 @@ pub struct LinkConfig {
     pub exit_wait: u32,
     /// Seconds that output may stay open after the process has ended (a grandchild holds it).
     pub stdio_grace: u32,
+    /// Seconds that a machine whose container could not be started stays on for whoever looks into it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub emergency_wait: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Default for LinkConfig {
@@ -312,6 +319,7 @@ impl Default for LinkConfig {
             full: WhenFull::Block,
             exit_wait: 10,
             stdio_grace: 2,
+            emergency_wait: 0,
         }
     }
 }

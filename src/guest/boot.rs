@@ -91,7 +91,9 @@ pub fn run() -> ! {
         Err(error) => last_words::give_up(Host::default(), &BootError::Loop(error).to_string()),
     };
     if let Err(error) = start(&mut machine, &mut steps) {
-        let reason = give_reason(&mut machine, &error.to_string());
+        let reason = tell_reason(&mut machine, &error.to_string());
+        machine.wait_for_help(&reason);
+        machine.fail_primary(&reason);
         stop::run(&mut machine, &reason)
     }
     serve_to_the_end(machine)
@@ -288,11 +290,10 @@ fn serve(machine: &mut Machine) -> String {
 }
 
 /// A failure before the sessions: told to everybody who may listen.
-fn give_reason(machine: &mut Machine, reason: &str) -> String {
+fn tell_reason(machine: &mut Machine, reason: &str) -> String {
     // One problem a line is how a configuration's are told; a log and a key are one line each.
     let reason = reason.lines().collect::<Vec<_>>().join("; ");
     log::error!("{reason}");
     machine.host.log(&format!("tether: {reason}"));
-    machine.fail_primary(&reason);
     reason
 }

@@ -51,6 +51,8 @@ pub struct Machine {
     pub(super) last_channel: Channel,
     /// The configuration, without the sessions, which have their own.
     pub(super) vm: ContainerVm,
+    /// The container could not be started: nothing of it starts any more.
+    pub(super) emergency: bool,
     /// Another program that is to take this one's place.
     pub(super) upgrade: Option<Upgrade>,
     /// Where sessions run; none before the disk is mounted, and after it is left.
@@ -110,6 +112,7 @@ impl Machine {
             sessions: Vec::new(),
             last_channel: Channel::LINK,
             vm: ContainerVm::default(),
+            emergency: false,
             upgrade: None,
             place: None,
             stopping: None,

@@ -18,6 +18,7 @@
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
 //! | `tools`, `clock` | what that host asks for: who runs here, power events; and its time |
 //! | `helper` | calls that may block without end, in a child |
+//! | `emergency` | the time that a machine gives to whoever looks into a failed start |
 //! | `stop`, `last_words` | the end of the machine; and of one that cannot go on |
 //! | `event_loop` | the only code that waits or reads a clock |
 //!
@@ -31,6 +32,7 @@ mod console;
 mod container;
 mod disk;
 mod early_mounts;
+mod emergency;
 mod event_loop;
 mod exec;
 mod helper;

@@ -25,7 +25,8 @@ impl Machine {
 
     /// Starts those that nothing keeps from it (any more). After a stop none starts: it is kept.
     pub(super) fn start_due(&mut self, now: Duration) {
-        if self.stopping.is_some() || !self.sessions().iter().any(|session| session.is_ready(now)) {
+        let over = self.stopping.is_some() || self.emergency;
+        if over || !self.sessions().iter().any(|session| session.is_ready(now)) {
             return;
         }
         let Some(mut place) = self.place.take() else {

@@ -4,8 +4,8 @@ use crate::config::model::{LinkConfig, WhenFull};
 
 /// What an error says should have stood under the key.
 pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of buffer (bytes), full and full.SESSION (block or \
-     drop-oldest), exitWait and \
-     stdioGrace (seconds)";
+     drop-oldest), exitWait, stdioGrace \
+     and emergencyWait (seconds)";
 
 /// The link's settings, and for single sessions what happens when they are full.
 pub(super) type Settings = (LinkConfig, Vec<(String, WhenFull)>);
@@ -21,6 +21,7 @@ pub(super) fn parse(text: &str) -> Option<Settings> {
             "buffer" => link.buffer = value.parse().ok()?,
             "full" => link.full = WhenFull::from_name(value)?,
             "exitWait" => link.exit_wait = value.parse().ok()?,
+            "emergencyWait" => link.emergency_wait = value.parse().ok()?,
             "stdioGrace" => link.stdio_grace = value.parse().ok()?,
             name => {
                 if let Some(session) = name.strip_prefix("full.") {
@@ -42,10 +43,14 @@ pub(super) fn text<'a>(
         full,
         exit_wait,
         stdio_grace,
+        emergency_wait,
     } = link;
     let full = full.name();
     let mut text =
         format!("buffer={buffer},full={full},exitWait={exit_wait},stdioGrace={stdio_grace}");
+    if *emergency_wait > 0 {
+        text += &format!(",emergencyWait={emergency_wait}");
+    }
     for (session, full) in full_of {
         text += &format!(",full.{session}={}", full.name());
     }

@@ -158,7 +158,8 @@ prop_compose! {
         }
         let link = link.map_or_else(LinkConfig::default, |(buffer, drops, exit_wait, stdio_grace)| {
             let full = if drops { WhenFull::DropOldest } else { WhenFull::Block };
-            LinkConfig { buffer, full, exit_wait, stdio_grace }
+            let emergency_wait = stdio_grace / 2;
+            LinkConfig { buffer, full, exit_wait, stdio_grace, emergency_wait }
         });
         let isolation = isolation.map_or_else(Isolation::default, |([privileged, init, read_only, no_new_privileges], n)| {
             let names = ["NET_ADMIN", "all", "cap_sys_time"].map(str::to_owned);

@@ -54,6 +54,7 @@ impl Machine {
         let program = memory_file(c"tether").map_err(|error| error.to_string());
         let refusal = match (&self.stopping, &self.place, &self.upgrade) {
             (Some(_), ..) => Some("the machine is being stopped".to_owned()),
+            _ if self.emergency => Some("the container could not be started".to_owned()),
             (_, None, _) => Some("the container has not been started yet".to_owned()),
             (.., Some(_)) => Some("another upgrade is under way".to_owned()),
             (None, Some(_), None) => program.as_ref().err().cloned(),

@@ -6,6 +6,9 @@ use crate::link::{Channel, Control, Exec};
 use crate::listener::store::state::{SessionRecord, State};
 use crate::listener::store::{Positions, Reader, Whose};
 
+/// The stage that a guest tells then.
+const EMERGENCY: &str = "emergency";
+
 /// An added session that has been ordered: its output from the first byte on, and its end.
 #[derive(Debug)]
 pub struct Ordered {
@@ -26,6 +29,8 @@ impl Container {
         let inner = self.lock();
         match inner.record.state {
             State::Running if !inner.removed => Ok(()),
+            // It waits for somebody to look into it.
+            State::Created if !inner.removed && inner.is_emergency() => Ok(()),
             // A machine can be asked before it has got so far, all the more then.
             State::Created if !inner.removed && report => Ok(()),
             State::Created if !inner.removed => Err(ClientError::NotStarted(inner.called())),
@@ -60,6 +65,12 @@ impl Container {
 }
 
 impl Inner {
+    /// Its container could not be started, and its machine stays on for a while.
+    fn is_emergency(&self) -> bool {
+        let stage = self.record.run.stage.as_ref();
+        stage.is_some_and(|stage| stage.name == EMERGENCY)
+    }
+
     /// Channel of an added session, if its process may still do something.
     pub(super) fn added(&self, id: &str) -> Result<Channel, ClientError> {
         let mut open = self.record.run.sessions.iter();

@@ -120,3 +120,32 @@ fn a_missing_volume_is_told_and_nothing_runs() {
         assert!(console.contains(part), "{part}: {console}");
     }
 }
+
+#[test]
+fn a_failed_start_can_be_looked_into_where_that_is_asked_for() {
+    let appliance = Appliance::start();
+    let mounts = json!({ "d": { "source": "label://nowhere", "dest": "/data" } });
+    let mut machine = Machine::new(appliance.port, &["/bin/echo", "never"])
+        .with_top("mounts", mounts)
+        .with_top("link", json!({ "emergencyWait": 3600 }));
+    machine.boot();
+    machine.until("an emergency", || {
+        let told = appliance.vch(&["exec", ID, "sh", "-c", "echo a shell; ls -d /bin"]);
+        String::from_utf8_lossy(&told.stdout) == "a shell\n/bin\n"
+    });
+    let stage = appliance.field(ID, "/Vch/Record/run/stage/text");
+    assert!(stage.contains("nowhere"), "{stage}");
+    let debug = appliance.ok(&["debug", ID]);
+    assert!(debug.contains("/bin/echo: not started"), "{debug}");
+    let upgrade = appliance.vch(&["upgrade", ID, "/bin/true"]);
+    assert!(!upgrade.status.success());
+    // Whoever is still looking ends with it; the reason stays the container's.
+    let mut looking = appliance.spawn(&["exec", ID, "sh", "-c", "while :; do sleep 1; done"]);
+    assert!(appliance.vch(&["stop", "-t", "1", ID]).status.success());
+    machine.off();
+    assert!(!looking.wait().expect("its end").success());
+    assert_eq!(appliance.field(ID, "/State/ExitCode"), "125");
+    let error = appliance.field(ID, "/State/Error");
+    assert!(error.contains("nowhere"), "{error}");
+    assert_eq!(appliance.ok(&["logs", ID]), "");
+}
