@@ -67,17 +67,23 @@ impl Output {
         let Some(demux) = &mut self.demux else {
             return write(&mut self.stdout, bytes).await;
         };
-        let mut parts = Vec::new();
+        // Frames may be as short as a line each: what goes the same way goes in one call.
+        let mut parts: Vec<(Target, Vec<u8>)> = Vec::new();
         demux
-            .feed(bytes, |target, part| parts.push((target, part)))
+            .feed(bytes, |target, part| match parts.last_mut() {
+                Some((last, joined)) if *last == target && target != Target::System => {
+                    joined.extend_from_slice(part);
+                }
+                _ => parts.push((target, part.to_vec())),
+            })
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         for (target, part) in parts {
             match target {
-                Target::Stdout => write(&mut self.stdout, part).await?,
-                Target::Stderr => write(&mut self.stderr, part).await?,
+                Target::Stdout => write(&mut self.stdout, &part).await?,
+                Target::Stderr => write(&mut self.stderr, &part).await?,
                 Target::System => {
                     self.warned = true;
-                    let text = String::from_utf8_lossy(part);
+                    let text = String::from_utf8_lossy(&part);
                     write(&mut self.stderr, format!("vch: {text}\n").as_bytes()).await?;
                 }
             }

@@ -19,7 +19,7 @@ use crate::config::isolation::Isolation;
 use crate::plan::isolation::{OF_NAMESPACES, masked, read_only};
 use crate::plan::mounts::Flags;
 use crate::sys::namespaces::{self, Namespaces, NamespacesError, Pending};
-use crate::sys::{capabilities, signals};
+use crate::sys::{capabilities, file, signals};
 
 /// How long making them may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -28,7 +28,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The container's cgroup.
 pub(super) const CGROUP: &str = "/sys/fs/cgroup/container";
 /// Controllers that the container finds in its cgroup.
-const CONTROLLERS: &str = "+memory +pids";
+const CONTROLLERS: [&str; 2] = ["+memory +pids", SHARE];
+const SHARE: &str = "+cpu";
 /// Where process 1 has what the container must not see.
 const OURS: [&str; 3] = ["/dev", "/sys", "/proc"];
 /// What the initramfs started with: nobody needs it a second time.
@@ -151,6 +152,25 @@ pub fn dismiss(namespaces: &Namespaces) {
     }
 }
 
+/// The container as a whole has the turns of one process now, however many it has: process 1 needs no priority over
+/// it, and one without does not interrupt a process at each page that it writes (half of the bulk's speed).
+fn share_processors() {
+    if let Err(error) = rustix::process::setpriority_process(None, 0) {
+        log::info!("priority of process 1: {error}");
+    }
+}
+
+/// The same in a program that goes on as process 1.
+pub(super) fn share_processors_again() {
+    let given = file::text(&format!("{CGROUPS}/cgroup.subtree_control"));
+    if given
+        .split_whitespace()
+        .any(|name| Some(name) == SHARE.strip_prefix('+'))
+    {
+        share_processors();
+    }
+}
+
 /// Its cgroup's `cgroup.procs`.
 fn cgroup() -> io::Result<OwnedFd> {
     mount(
@@ -161,7 +181,12 @@ fn cgroup() -> io::Result<OwnedFd> {
         None,
     )?;
     // Where a controller is not there: the container does without.
-    let _ = std::fs::write(format!("{CGROUPS}/cgroup.subtree_control"), CONTROLLERS);
+    for controllers in CONTROLLERS {
+        let given = std::fs::write(format!("{CGROUPS}/cgroup.subtree_control"), controllers);
+        if controllers == SHARE && given.is_ok() {
+            share_processors();
+        }
+    }
     rustix::fs::mkdir(CGROUP, Mode::from_raw_mode(0o755))?;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(

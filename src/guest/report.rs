@@ -19,8 +19,9 @@ const COMMAND_MOST: usize = 100;
 /// The kernel's log, a record a read.
 const KERNEL_LOG: &str = "/dev/kmsg";
 /// Files that are shown as they are, and what they are of.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("mounts of process 1", "/proc/self/mountinfo"),
+    ("memory of process 1", "/proc/1/smaps_rollup"),
     ("disks", "/proc/partitions"),
     ("interfaces", "/proc/net/dev"),
     ("routes", "/proc/net/route"),

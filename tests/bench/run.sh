@@ -205,18 +205,6 @@ for ((i = 0; i < bulk_runs; i++)); do
     turn bulk-virtio-tether bulk_virtio_tether
 done
 
-# The memory of PID 1, as a container sees it that may see the whole machine.
-memory() {
-    machine_folder tether build/bootstrap.iso
-    set_command "$bench/tether" /bin/cat /proc/1/smaps_rollup
-    listen "$bench/tether"
-    "$vmx" run --count "$bench/tether/blog.vmx" </dev/null >"$bench/tether/vmx.log" 2>&1
-    "$vch" logs --state "$bench/tether/state" "$id" >"$bench/smaps" 2>&1 || true
-    stop_listener
-}
-memory
-private=$(awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { if (NR > 1) print sum }' "$bench/smaps")
-
 # The machine's memory that is in use when the container's first program looks: what the kernel has taken
 # since its start, tether, and that program; and what the kernel kept from the start, of the 512 MiB.
 used_memory() {
@@ -242,6 +230,8 @@ spawn() {
     local machine=$!
     run() { "$vch" exec --state "$bench/tether/state" "$id" "$@" </dev/null 2>/dev/null; }
     until run /bin/true; do sleep 0.2; done
+    # Beside: the memory of process 1, which has started a container and one process more.
+    "$vch" debug --state "$bench/tether/state" "$id" >"$bench/debug"
     run /spawn $((4 * spawns)) /bin/true >"$bench/spawn-floor.figures"
     local begin end
     begin=$(date +%s%N)
@@ -253,6 +243,7 @@ spawn() {
     stop_listener
 }
 spawn
+private=$(awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { print sum }' "$bench/debug")
 
 # Backdoor instructions that loading the hello-world configuration takes.
 arguments=()
@@ -291,6 +282,6 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
     row 'a process in the running container (vch exec /bin/true beside fork, exec and wait), ms' \
         "$(median spawn-tether)" "$(median spawn-floor)" "$(ratio "$(median spawn-tether)" "$(median spawn-floor)")" ''
     row 'size of tether, KB' "$(($(stat -c %s build/tether) / 1000))" "$(($(stat -c %s "$bench/floor-hello") / 1000))" '' '≤ 400'
-    row 'private memory of PID 1, KB' "${private:-hidden from the container}" '' '' '≤ 600'
+    row 'private memory of PID 1, KB' "$private" '' '' '≤ 600'
     row 'backdoor instructions to load the configuration' "${instructions:-?}" '' '' '≤ 100'
 } | tee "$bench/table.md"

@@ -10,7 +10,7 @@ use crate::config::{Errors, json};
 use crate::frozen::Record;
 use crate::guest::carrier::{Carrier, Pace};
 use crate::guest::console;
-use crate::guest::container::First;
+use crate::guest::container::{First, share_processors_again};
 use crate::guest::disk::mount::ROOT;
 use crate::guest::host::Host;
 use crate::guest::machine::Machine;
@@ -173,6 +173,9 @@ fn place(from: Record<'_>, vm: &ContainerVm, hostname: &str) -> Result<Place, Le
     let root = Inside::open(ROOT).map_err(descriptor("tree of the container"))?;
     let cgroup = adopt(from.number(fields::CGROUP)).map_err(of_namespaces())?;
     let init = adopt(from.number(fields::INIT)).map_err(of_namespaces())?;
+    if cgroup.is_some() {
+        share_processors_again();
+    }
     let joined = cgroup.as_ref().map(AsFd::as_fd);
     let namespaces = init.map(|init| Namespaces::around(init.as_fd(), joined));
     Ok(Place {

@@ -26,6 +26,7 @@ fn a_machine_tells_what_it_knows_of_itself_and_no_secret() {
         "[kthreadd]",
         "== mounts of process 1\n",
         " /newroot ",
+        "\nPrivate_Dirty: ",
         "== interfaces\n",
         "== pids.max\n77\n",
         "== kernel's log\n",
