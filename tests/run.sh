@@ -11,6 +11,7 @@ step=iso-build/step.sh
 export TETHER_REQUIRE_TOOLS=1
 
 tests/check.sh
+$step "docker's command line" tests/docker-cli.sh
 $step 'unit and integration tests' iso-build/cargo.sh test --locked
 machines() { # LABEL WHAT…
     label=$1

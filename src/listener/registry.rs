@@ -153,6 +153,11 @@ impl Registry {
         containers.values().cloned().collect()
     }
 
+    /// The folder of their folders.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The container that a user means: by ID, by name, by the first digits of an ID.
     ///
     /// # Errors

@@ -166,6 +166,15 @@ impl Guest {
         self.say_exit(status, stdout, stderr);
     }
 
+    /// A process that was added has ended.
+    pub fn say_exit_of(&mut self, channel: Channel, status: i32) {
+        let mut record = ExitRecord::failed(ExitClass::Exited, String::new(), 2000);
+        (record.status, record.code) = (status, Some(status));
+        record.stdout = self.link.written(channel, Stream::Stdout);
+        record.stderr = self.link.written(channel, Stream::Stderr);
+        self.say(&Control::Exit { channel, record });
+    }
+
     pub fn say_exit(&mut self, status: i32, stdout: u64, stderr: u64) {
         let mut record = ExitRecord::failed(ExitClass::Exited, String::new(), 2000);
         (record.status, record.code) = (status, Some(status));

@@ -6,6 +6,7 @@ mod appliance;
 #[path = "../shared/bytes.rs"]
 mod bytes;
 mod commands;
+mod docker;
 mod guest;
 mod host;
 mod identity;

@@ -18,6 +18,11 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// An answer of this status.
+    pub fn new(status: StatusCode, message: String) -> Self {
+        Self { status, message }
+    }
+
     /// The request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self {

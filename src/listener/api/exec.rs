@@ -15,7 +15,7 @@ use super::attach::{Attached, detach_keys, must_upgrade};
 use super::control::size;
 use super::error::ApiError;
 use super::params::Params;
-use super::{Api, RawParams, done, find};
+use super::{Api, BODY_MOST, RawParams, done, find};
 use crate::link::{Control, Digest, Exec, MESSAGE_MOST, sign};
 use crate::listener::container::Outcome;
 use crate::listener::execs::Phase;
@@ -24,9 +24,6 @@ use crate::listener::lines::Selection;
 use crate::listener::log_stream::LogStream;
 use crate::listener::store::Whose;
 use crate::listener::vm::Shared;
-
-/// Largest body of a request that is read.
-const BODY_MOST: usize = 1 << 20;
 
 /// Body of `POST /containers/{id}/exec`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -3,9 +3,12 @@
 pub mod attach;
 mod body;
 mod control;
+mod engine;
 mod error;
 mod events;
 pub mod exec;
+mod filters;
+mod list;
 mod logs;
 mod params;
 pub mod shape;
@@ -16,8 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -26,20 +30,17 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use self::error::ApiError;
-use self::params::Params;
-use self::shape::{API_VERSION, MIN_API_VERSION, Summary};
+use self::shape::API_VERSION;
 use self::stream::ClientStream;
-use super::clock::now_ns;
 use super::container::Container;
 use super::metrics;
 use super::registry::Registry;
-use super::store::state::State as Life;
 use super::vm::Shared;
 
 /// Pause after a failed accept (no descriptors left): others may close some meanwhile.
@@ -47,6 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest head of a request, and what is kept for a client that does not read besides the piece under
 /// way, in bytes.
 const HEAD_BYTES_MOST: usize = 16 * 1024;
+/// Longest body of a request that is read as a whole.
+const BODY_MOST: usize = 1 << 20;
 /// A client on TCP has shown its certificate by then.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
@@ -134,10 +137,9 @@ fn without_version(uri: &Uri) -> Option<Uri> {
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/_ping", get(|| async { "OK" }))
-        .route("/version", get(version))
         .route("/metrics", get(figures))
         .route("/events", get(events::events))
-        .route("/containers/json", get(list))
+        .route("/containers/json", get(list::list))
         .route("/containers/{id}/json", get(inspect))
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/attach", post(attach::attach))
@@ -151,8 +153,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/containers/{id}", delete(control::remove))
+        .merge(engine::routes())
         .fallback(|| async { ApiError::not_found("page not found") })
         .method_not_allowed_fallback(|| async { ApiError::not_found("page not found") })
+        .layer(axum::middleware::from_fn(whole))
         .layer(axum::middleware::map_response(sign))
         .with_state(shared)
 }
@@ -162,6 +166,24 @@ async fn figures(State(shared): Api) -> Response {
     ([(CONTENT_TYPE, kind)], metrics::page(&shared)).into_response()
 }
 
+/// Reads a request's short body before anybody decides on it: a client that is answered, and its connection closed,
+/// while it still writes sees a broken pipe and not the answer.
+async fn whole(request: axum::extract::Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length: Option<u64> = length.and_then(|text| text.to_str().ok()?.parse().ok());
+    if length.is_none_or(|length| length > BODY_MOST as u64) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match axum::body::to_bytes(body, BODY_MOST).await {
+        Ok(bytes) => {
+            let request = axum::extract::Request::from_parts(parts, bytes.into());
+            next.run(request).await
+        }
+        Err(error) => ApiError::bad_request(format!("body not read: {error}")).into_response(),
+    }
+}
+
 /// The headers by which docker's clients choose what to speak.
 async fn sign(mut response: Response) -> Response {
     let headers = response.headers_mut();
@@ -169,52 +191,6 @@ async fn sign(mut response: Response) -> Response {
     headers.insert("Ostype", HeaderValue::from_static("linux"));
     headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
     response
-}
-
-async fn version() -> Json<Value> {
-    let own = env!("CARGO_PKG_VERSION");
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    Json(json!({
-        "Platform": { "Name": "vch" },
-        "Version": own,
-        "ApiVersion": API_VERSION,
-        "MinAPIVersion": MIN_API_VERSION,
-        "Os": os,
-        "Arch": arch,
-        "Components": [{
-            "Name": "Engine",
-            "Version": own,
-            "Details": {
-                "ApiVersion": API_VERSION,
-                "MinAPIVersion": MIN_API_VERSION,
-                "Os": os,
-                "Arch": arch,
-                "Experimental": "false",
-            },
-        }],
-    }))
-}
-
-async fn list(State(shared): Api, Query(query): RawParams) -> Result<Json<Vec<Summary>>, ApiError> {
-    let params = Params(query);
-    let limit: Option<i64> = params.number("limit")?;
-    let limit = limit
-        .and_then(|n| usize::try_from(n).ok())
-        .filter(|n| *n > 0);
-    let all = params.flag("all") || limit.is_some();
-    let now = now_ns();
-    let mut rows: Vec<(u64, Summary)> = shared
-        .registry
-        .all()
-        .iter()
-        .map(|container| container.snapshot())
-        .filter(|snapshot| all || snapshot.record.state == Life::Running)
-        .map(|snapshot| (snapshot.record.created_ns, shape::summary(&snapshot, now)))
-        .collect();
-    // Newest first, as docker has it.
-    rows.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
-    rows.truncate(limit.unwrap_or(usize::MAX));
-    Ok(Json(rows.into_iter().map(|(_, row)| row).collect()))
 }
 
 async fn inspect(State(shared): Api, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {

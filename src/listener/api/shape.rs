@@ -215,7 +215,7 @@ fn command(record: &ContainerRecord) -> Vec<String> {
     }
 }
 
-fn state_word(state: State) -> &'static str {
+pub(super) fn state_word(state: State) -> &'static str {
     match state {
         State::Created => "created",
         State::Running => "running",
@@ -266,7 +266,7 @@ pub fn duration(ns: u64) -> String {
 }
 
 /// Docker writes the year 1 for a time that has not come.
-fn rfc3339(ns: u64) -> String {
+pub(super) fn rfc3339(ns: u64) -> String {
     if ns == 0 {
         return "0001-01-01T00:00:00Z".to_owned();
     }

@@ -1,0 +1,206 @@
+//! What docker's clients ask of the engine as a whole, and what an appliance that is given its VMs cannot do: each
+//! refusal says so and what to do instead.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::routing::{any, get};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::Api;
+use super::error::ApiError;
+use super::shape::{API_VERSION, MIN_API_VERSION, rfc3339};
+use crate::listener::clock::now_ns;
+use crate::listener::container::Snapshot;
+use crate::listener::store::state::State as Life;
+use crate::listener::vm::Shared;
+
+/// Calls of docker's that are refused, and why.
+const REFUSED: [(&str, &str); 21] = [
+    ("/containers/create", MADE_ELSEWHERE),
+    ("/containers/prune", "remove them one by one: docker rm ID"),
+    ("/containers/{id}/restart", POWERED_ELSEWHERE),
+    ("/containers/{id}/pause", "suspend its VM where that runs"),
+    ("/containers/{id}/unpause", "resume its VM where that runs"),
+    (
+        "/containers/{id}/rename",
+        "the name is in its VM's configuration (common/name)",
+    ),
+    (
+        "/containers/{id}/update",
+        "the bounds are in its VM's configuration",
+    ),
+    (
+        "/containers/{id}/top",
+        "docker exec ID ps shows the container's processes, vch debug ID its machine's",
+    ),
+    (
+        "/containers/{id}/stats",
+        "docker exec ID cat /proc/meminfo shows its machine's memory, vch debug ID the rest",
+    ),
+    (
+        "/containers/{id}/archive",
+        "send a tar by docker exec -i ID tar x, and get one by docker exec ID tar c",
+    ),
+    ("/containers/{id}/changes", IMAGES_ELSEWHERE),
+    (
+        "/containers/{id}/export",
+        "docker exec ID tar c / sends its files",
+    ),
+    ("/commit", IMAGES_ELSEWHERE),
+    ("/build", IMAGES_ELSEWHERE),
+    ("/images/create", IMAGES_ELSEWHERE),
+    ("/images/load", IMAGES_ELSEWHERE),
+    ("/images/search", IMAGES_ELSEWHERE),
+    ("/networks/create", "a VM's networks are made where it is"),
+    (
+        "/volumes/create",
+        "a VM's volumes are disks, made where it is",
+    ),
+    ("/swarm", "no swarm is known here"),
+    ("/plugins", "no plugin is known here"),
+];
+/// How long a client may go on sending what nobody wants.
+const DRAIN_MOST: Duration = Duration::from_secs(10);
+const MADE_ELSEWHERE: &str = "VMs are made elsewhere and call this appliance's port: vmx run FILE.vmx starts one on a \
+                              developer's machine, the README says how on ESXi";
+const POWERED_ELSEWHERE: &str = "docker stop ID ends its VM; power it on again where it is";
+const IMAGES_ELSEWHERE: &str = "images are unpacked where VMs are made, none is kept here";
+
+/// All of it.
+pub(super) fn routes() -> Router<std::sync::Arc<Shared>> {
+    let routes = Router::new()
+        .route("/version", get(version))
+        .route("/info", get(info))
+        .route("/images/json", get(|| async { Json(json!([])) }))
+        .route("/networks", get(|| async { Json(json!([])) }))
+        .route("/volumes", get(volumes))
+        .route("/system/df", get(disk_usage));
+    REFUSED.iter().fold(routes, |routes, (path, reason)| {
+        let refusal = format!("not possible: {reason}");
+        routes.route(path, any(move |request| refuse(request, refusal)))
+    })
+}
+
+/// What a client sends without saying how much (a build's files, an archive) is taken and dropped first, for it to
+/// see the answer.
+async fn refuse(request: Request, refusal: String) -> ApiError {
+    let mut body = request.into_body();
+    let drained = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever takes longer may do without the reason.
+    let _ = timeout(DRAIN_MOST, drained).await;
+    ApiError::not_implemented(refusal)
+}
+
+async fn version() -> Json<Value> {
+    let own = env!("CARGO_PKG_VERSION");
+    let (os, arch) = (std::env::consts::OS, architecture());
+    Json(json!({
+        "Platform": { "Name": "vch" },
+        "Version": own,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": os,
+        "Arch": arch,
+        "KernelVersion": kernel(),
+        "GitCommit": "",
+        "GoVersion": "",
+        "BuildTime": "",
+        "Components": [{
+            "Name": "Engine",
+            "Version": own,
+            "Details": {
+                "ApiVersion": API_VERSION,
+                "MinAPIVersion": MIN_API_VERSION,
+                "Os": os,
+                "Arch": arch,
+                "KernelVersion": kernel(),
+                "GitCommit": "",
+                "GoVersion": "",
+                "BuildTime": "",
+                "Experimental": "false",
+            },
+        }],
+    }))
+}
+
+async fn info(State(shared): Api) -> Json<Value> {
+    let containers = shared.registry.all();
+    let snapshots: Vec<Snapshot> = containers.iter().map(|c| c.snapshot()).collect();
+    let count = |wanted: fn(Life) -> bool| {
+        let states = snapshots.iter().map(|s| s.record.state);
+        states.filter(|state| wanted(*state)).count()
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let uname = rustix::system::uname();
+    let memory = rustix::system::sysinfo();
+    let memory = memory.totalram.saturating_mul(u64::from(memory.mem_unit));
+    Json(json!({
+        "ID": "",
+        "Name": uname.nodename().to_string_lossy(),
+        "ServerVersion": env!("CARGO_PKG_VERSION"),
+        "Containers": snapshots.len(),
+        "ContainersRunning": count(|state| state == Life::Running),
+        "ContainersPaused": 0,
+        "ContainersStopped": count(|state| state != Life::Running),
+        "Images": 0,
+        "Driver": "vm",
+        "DriverStatus": [["Each container", "a virtual machine of its own, elsewhere"]],
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "none",
+        "Plugins": { "Volume": [], "Network": [], "Authorization": null, "Log": ["json-file"] },
+        "OperatingSystem": concat!("vch ", env!("CARGO_PKG_VERSION")),
+        "OSType": std::env::consts::OS,
+        "Architecture": std::env::consts::ARCH,
+        "KernelVersion": kernel(),
+        "NCPU": processors,
+        "MemTotal": memory,
+        "SystemTime": rfc3339(now_ns()),
+        "DockerRootDir": shared.registry.dir(),
+        "Labels": [],
+        "ExperimentalBuild": false,
+        "LiveRestoreEnabled": true,
+        "Swarm": { "LocalNodeState": "inactive" },
+        "Warnings": null,
+    }))
+}
+
+async fn volumes() -> Json<Value> {
+    Json(json!({ "Volumes": [], "Warnings": null }))
+}
+
+/// Images, volumes and disks are elsewhere.
+async fn disk_usage() -> Json<Value> {
+    let none = json!([]);
+    Json(json!({
+        "LayersSize": 0, "Images": none, "Containers": none, "Volumes": none, "BuildCache": none,
+    }))
+}
+
+fn kernel() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// As docker calls it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+impl ApiError {
+    /// It is known and will not be done.
+    fn not_implemented(message: String) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+    }
+}
