@@ -15,7 +15,7 @@ use super::session::{Desk, Place, Role, Session};
 use super::tools::Tools;
 use super::upgrade::Upgrade;
 use crate::config::model::{ContainerVm, LinkConfig, WhenFull};
-use crate::link::{Channel, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
+use crate::link::{Channel, Control, ExitRecord, Identity, Key, Link, Options, Unacknowledged};
 use crate::plan::stop;
 use crate::sys::power::Ending;
 use crate::sys::power_button::PowerButton;
@@ -199,6 +199,15 @@ impl Machine {
     pub(super) fn announce(&mut self) {
         for session in &self.sessions {
             session.announce(&mut self.link);
+        }
+        self.tell_network();
+    }
+
+    /// Tells the listener of the container's network, where there is one.
+    pub(super) fn tell_network(&mut self) {
+        let endpoints = self.network.endpoints();
+        if !endpoints.is_empty() && !self.link.send(&Control::Network { endpoints }) {
+            log::warn!("the link does not take the network's addresses");
         }
     }
 

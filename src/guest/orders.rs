@@ -119,6 +119,7 @@ impl Machine {
             | Control::Started { .. }
             | Control::Exit { .. }
             | Control::Stage { .. }
+            | Control::Network { .. }
             | Control::Closed { .. }
             | Control::Power { .. } => {
                 self.refuse("message", "only a guest says that".into());

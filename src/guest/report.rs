@@ -64,8 +64,10 @@ impl Machine {
         };
         let uname = rustix::system::uname();
         line("tether", &env!("CARGO_PKG_VERSION"));
-        let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+        let program = fs::read_link("/proc/self/exe").unwrap_or_default();
         line("program", &program.display());
+        let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        line("descriptors", &open);
         line("kernel", &uname.release().to_string_lossy());
         line("up", &format_args!("{} s", now().as_secs()));
         line("boot", &self.boot_steps);

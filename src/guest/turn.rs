@@ -65,6 +65,9 @@ impl Machine {
         if self.network.timeout().is_some_and(|until| until <= now) {
             self.network.turn(&mut self.host, now);
         }
+        if self.network.take_news() {
+            self.tell_network();
+        }
         self.poll_host(now);
         self.each_session(Session::refill);
         self.start_due(now);

@@ -90,7 +90,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
-pub use control::{Control, Exec, ExitClass, ExitRecord};
+pub use control::{Control, Exec, ExitClass, ExitRecord, NetworkEndpoint};
 pub use endpoint::{Link, MESSAGE_MOST, Unacknowledged};
 pub use handshake::{Fresh, Hello, Identity, Resume};
 pub use noise::{KEY_BYTES, Key};

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -36,6 +37,31 @@ pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads what comes next, at most `limit` later; `None`: nothing came.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn read_within(
+    file: impl AsFd,
+    buffer: &mut [u8],
+    limit: std::time::Duration,
+) -> io::Result<Option<usize>> {
+    let limit = limit.try_into().map_err(io::Error::other)?;
+    loop {
+        let mut ready = [PollFd::new(&file, PollFlags::IN)];
+        match poll(&mut ready, Some(&limit)) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match rustix::io::read(&file, &mut *buffer) {
+            Ok(length) => return Ok(Some(length)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// What is left in an open file, at most `most` bytes.
 ///
 /// # Errors
@@ -53,5 +79,25 @@ pub fn rest(file: impl AsFd, most: usize) -> io::Result<Vec<u8>> {
         if content.len() > most {
             return Err(Errno::FBIG.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_come_is_not_waited_for_and_an_end_is_told() {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let mut buffer = [0; 8];
+        let mut read =
+            || read_within(&reader, &mut buffer, Duration::from_millis(1)).expect("open");
+        assert_eq!(read(), None);
+        write_all(&writer, b"abc").expect("room");
+        assert_eq!(read(), Some(3));
+        drop(writer);
+        assert_eq!(read(), Some(0));
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use tether::link::{Channel, Control, Stream};
+use tether::link::{Channel, Control, NetworkEndpoint, Stream};
 
 use crate::appliance::Appliance;
 use crate::guest::{Guest, ID, NAME, ONE};
@@ -139,6 +139,13 @@ fn docker_lists_what_there_is_and_chooses_by_its_filters() {
 fn docker_shows_logs_waits_and_inspects() {
     each(|docker, appliance| {
         let mut guest = Guest::run(appliance.port);
+        guest.say(&Control::Network {
+            endpoints: vec![NetworkEndpoint {
+                name: "bridge".into(),
+                address: "172.16.0.2/16".into(),
+                ..NetworkEndpoint::default()
+            }],
+        });
         guest.print(Stream::Stdout, b"one\ntwo\n");
         guest.print(Stream::Stderr, b"oh\n");
         guest.settle();
@@ -166,7 +173,10 @@ fn docker_shows_logs_waits_and_inspects() {
                 "/jolly_panini false true",
             ),
             ("{{.HostConfig.LogConfig.Type}}", "json-file"),
-            ("{{len .NetworkSettings.Networks}}", "0"),
+            (
+                "{{.NetworkSettings.IPAddress}} {{len .NetworkSettings.Networks}}",
+                "172.16.0.2 1",
+            ),
         ] {
             let shown = docker.ok(&["inspect", "--format", format, NAME]);
             assert_eq!(shown.trim_end(), value, "{format}");

@@ -65,6 +65,7 @@ impl Network {
             domain: vm.domainname.clone(),
             attached,
             furnished: true,
+            news: false,
         })
     }
 }

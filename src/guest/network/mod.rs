@@ -50,6 +50,8 @@ pub struct Network {
     attached: Vec<Attached>,
     /// The container's files are to follow what changes.
     furnished: bool,
+    /// Something has changed that the listener is to know.
+    news: bool,
 }
 
 /// Begins: the loopback goes up, fixed addresses are there when this returns, others are asked for.
@@ -64,6 +66,7 @@ pub fn begin(machine: &mut Machine, vm: &ContainerVm, hostname: &str) -> Result<
         domain: vm.domainname.clone(),
         attached: Vec::new(),
         furnished: false,
+        news: false,
     };
     let up = Change::Up {
         index: LOOPBACK,
@@ -215,6 +218,11 @@ impl Network {
         }
     }
 
+    /// True once after each change.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     /// All endpoints and their addresses, in a line.
     pub fn describe(&self) -> Option<String> {
         let one = |one: &Attached| {
@@ -306,6 +314,7 @@ impl Network {
         };
         let name = one.endpoint.name.clone();
         let is_peer = one.endpoint.trust == TrustLevel::Peers;
+        self.news = true;
         let before = std::mem::replace(&mut one.in_use, in_use.clone());
         let route = |used: &InUse, (to, via): &(_, Option<IpAddr>)| Route {
             index: interface.index,

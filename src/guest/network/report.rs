@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Network;
 use super::attached::Attached;
 use crate::backdoor::nic_info::{Address, Nic, NicInfo, Origin, Route};
+use crate::link::NetworkEndpoint;
 
 impl Network {
     /// All interfaces in use, with their addresses and routes.
@@ -44,6 +45,24 @@ impl Network {
             info.nameservers.extend(known);
         }
         info
+    }
+
+    /// The same for the listener.
+    pub fn endpoints(&self) -> Vec<NetworkEndpoint> {
+        let used = self.attached.iter().filter_map(|one| {
+            let (interface, in_use) = (one.interface.as_ref()?, one.in_use.as_ref()?);
+            let mut ways = in_use.routes.iter().filter(|(to, _)| to.prefix == 0);
+            let gateway = ways.next().and_then(|(_, via)| *via);
+            let mac = interface.mac.map(|byte| format!("{byte:02x}"));
+            Some(NetworkEndpoint {
+                name: one.endpoint.name.clone(),
+                mac: mac.join(":"),
+                address: in_use.address.to_string(),
+                gateway: gateway.map(|via| via.to_string()).unwrap_or_default(),
+                dhcp: is_given(one),
+            })
+        });
+        used.collect()
     }
 
     /// The machine's address: that of its default route, where it has one.

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -9,13 +10,15 @@ use super::TRIAL;
 use crate::config::model::Secret;
 use crate::guest::session::OwnEnds;
 use crate::link::{Digest, Key, SIGNATURE_BYTES, sign};
-use crate::sys::file::write_all;
+use crate::sys::file::{read_within, write_all};
 use crate::sys::handover::{Kept, execute, memory_file, seal};
 
 /// Longest program that is taken, bytes.
 const MOST: usize = 64 << 20;
 /// Bytes read at a time.
 const PIECE: usize = 64 << 10;
+/// How long the next piece may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a trial may compute, seconds.
 const TRIAL_SECONDS: u64 = 10;
 
@@ -53,11 +56,17 @@ fn take(order: &Order, ends: &OwnEnds, program: &OwnedFd) -> Result<(), String> 
     let stdin = ends.stdin.as_ref().ok_or("there is no stdin")?;
     let (mut piece, mut digest, mut length) = (vec![0; PIECE], Digest::default(), 0usize);
     loop {
-        let bytes = match rustix::io::read(stdin, &mut *piece) {
-            Ok(0) => break,
-            Ok(length) => piece.get(..length).unwrap_or_default(),
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(format!("reading the new program: {error}")),
+        let read = read_within(stdin, &mut piece, PATIENCE);
+        let bytes = match read.map_err(|error| format!("reading the new program: {error}"))? {
+            Some(0) => break,
+            Some(length) => piece.get(..length).unwrap_or_default(),
+            // Whoever has sent it is gone: that is not its end.
+            None => {
+                return Err(format!(
+                    "nothing more of the new program came within {} s",
+                    PATIENCE.as_secs()
+                ));
+            }
         };
         length = length.saturating_add(bytes.len());
         if length > MOST {

@@ -35,8 +35,11 @@ impl Before {
             let number = arguments
                 .next()
                 .and_then(|text| text.to_str()?.parse().ok());
-            let fd = adopt(number.unwrap_or_default())?;
-            fd.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+            let number = number.unwrap_or_default();
+            let fd = adopt(number)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+            // Ours is a copy: both files go when we are done with them.
+            close(&[number]);
+            fd
         };
         Ok(Self {
             state: fd()?,
@@ -58,13 +61,20 @@ pub fn run() -> ! {
         log::error!("blocking signals: {error}");
     }
     rustix::process::umask(rustix::fs::Mode::empty());
+    // The kernel calls it by the number of a descriptor.
+    if let Err(error) = rustix::thread::set_name(c"tether") {
+        log::info!("name of process 1: {error}");
+    }
     console::open();
     let before = match Before::from_arguments() {
         Ok(before) => before,
         Err(error) => last_words::give_up(Host::default(), &format!("upgrade: {error}")),
     };
     match go_on(&before) {
-        Ok(machine) => boot::serve_to_the_end(machine),
+        Ok(machine) => {
+            drop(before);
+            boot::serve_to_the_end(machine)
+        }
         Err(reason) => go_back(&before, &reason),
     }
 }

@@ -10,6 +10,7 @@ pub mod exec;
 mod filters;
 mod list;
 mod logs;
+mod networks;
 mod params;
 pub mod shape;
 mod stream;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::networks;
 use crate::listener::container::{Outcome, Snapshot};
 use crate::listener::store::state::{ContainerRecord, State};
 use crate::listener::vspc::About;
@@ -40,7 +41,7 @@ pub struct Summary {
     pub state: String,
     /// The same in words, with a time.
     pub status: String,
-    /// Networks: none yet.
+    /// Networks by their names.
     pub network_settings: Value,
     /// Volumes: none yet.
     pub mounts: Vec<Value>,
@@ -115,7 +116,7 @@ pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
         labels: BTreeMap::new(),
         state: state_word(record.state).to_owned(),
         status: status(snapshot, now_ns),
-        network_settings: json!({ "Networks": {} }),
+        network_settings: json!({ "Networks": networks::by_name(&record.run.network) }),
         mounts: Vec::new(),
     }
 }
@@ -178,7 +179,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
             "NetworkMode": "default",
             "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
         },
-        "NetworkSettings": { "Ports": {}, "Networks": {} },
+        "NetworkSettings": networks::settings(&record.run.network),
         "Vch": {
             "Link": if snapshot.link_up { "up" } else { "down" },
             "Attached": { "ReadOnly": snapshot.attached.0, "ReadWrite": snapshot.attached.1 },

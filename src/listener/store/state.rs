@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::link::control::PowerAction;
-use crate::link::{Channel, Control, ExitClass, ExitRecord};
+use crate::link::{Channel, Control, ExitClass, ExitRecord, NetworkEndpoint};
 
 /// Added sessions that are remembered after their end: whoever waits for one has asked by then.
 const ENDED_MOST: usize = 16;
@@ -67,6 +67,9 @@ pub struct Run {
     pub ended: Vec<SessionRecord>,
     /// Last step of boot or stop that the guest told.
     pub stage: Option<Stage>,
+    /// Endpoints of its network that have an address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<NetworkEndpoint>,
     /// The guest's last word, when it had one.
     pub power: Option<Power>,
     /// What was on its port beside the link when it went.
@@ -245,31 +248,7 @@ impl ContainerRecord {
     /// between this file and the acknowledgement does no harm.
     pub fn apply(&mut self, message: &Control, now_ns: u64) {
         match message {
-            Control::Session {
-                channel,
-                id,
-                name,
-                path,
-                args,
-                tty,
-                openstdin,
-                attach,
-                primary,
-            } => {
-                let session = self.run.sessions.entry(channel.0).or_default();
-                if session.id != *id {
-                    // A channel that another session had.
-                    **session = SessionRecord::default();
-                }
-                session.id.clone_from(id);
-                session.name.clone_from(name);
-                session.path.clone_from(path);
-                session.args.clone_from(args);
-                session.tty = *tty;
-                session.openstdin = *openstdin;
-                session.attach = *attach;
-                session.primary = *primary;
-            }
+            Control::Session { channel, .. } => self.announced(*channel, message),
             Control::Waiting { channel } => {
                 self.run.sessions.entry(channel.0).or_default().waits = true;
             }
@@ -305,6 +284,7 @@ impl ContainerRecord {
                     time_ms: *time_ms,
                 });
             }
+            Control::Network { endpoints } => self.run.network.clone_from(endpoints),
             Control::Power { action, reason } => {
                 self.run.power = Some(Power {
                     action: *action,
@@ -323,6 +303,37 @@ impl ContainerRecord {
             | Control::Exec(_)
             | Control::Refused { .. } => {}
         }
+    }
+
+    /// The guest says what runs on a channel.
+    fn announced(&mut self, channel: Channel, message: &Control) {
+        let Control::Session {
+            channel: _,
+            id,
+            name,
+            path,
+            args,
+            tty,
+            openstdin,
+            attach,
+            primary,
+        } = message
+        else {
+            return;
+        };
+        let session = self.run.sessions.entry(channel.0).or_default();
+        if session.id != *id {
+            // A channel that another session had.
+            **session = SessionRecord::default();
+        }
+        session.id.clone_from(id);
+        session.name.clone_from(name);
+        session.path.clone_from(path);
+        session.args.clone_from(args);
+        session.tty = *tty;
+        session.openstdin = *openstdin;
+        session.attach = *attach;
+        session.primary = *primary;
     }
 
     /// The primary session and its channel, once announced.

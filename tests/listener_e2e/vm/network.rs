@@ -40,6 +40,16 @@ fn several_networks_have_one_default_route_and_the_host_one_name() {
         ]);
     machine.boot();
     machine.off();
+    for (field, value) in [
+        ("/IPAddress", "10.0.2.15"),
+        ("/Gateway", "10.0.2.2"),
+        ("/Networks/back/IPAddress", "10.9.0.7"),
+        ("/Networks/back/MacAddress", SECOND),
+        ("/Networks/six/GlobalIPv6Address", "fd00:9::7"),
+    ] {
+        let told = appliance.field(ID, &format!("/NetworkSettings{field}"));
+        assert_eq!(told, format!("\"{value}\""), "{field}");
+    }
     let out = appliance.ok(&["logs", ID]);
     for line in [
         "inet 127.0.0.1/8",

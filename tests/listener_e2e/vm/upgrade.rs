@@ -89,6 +89,12 @@ fn the_container_does_not_notice() {
     machine.until("an answer", || {
         appliance.ok(&["logs", ID]).contains("read before")
     });
+    let descriptors = || {
+        let told = appliance.ok(&["debug", ID]);
+        let (_, rest) = told.split_once("\ndescriptors: ").expect("their number");
+        rest.lines().next().expect("a line").to_owned()
+    };
+    let before = descriptors();
     // Other sessions: one with a terminal, one that has more to say than any buffer holds.
     let terminal = "stty size; sleep 4; stty size; read line; echo typed $line; exit 9";
     let terminal = appliance.spawn(&["exec", "-i", "-t", ID, "sh", "-c", terminal]);
@@ -142,6 +148,7 @@ fn the_container_does_not_notice() {
             .map(|line| line.parse::<u64>().expect("a number"))
             .eq(1..=NUMBERS)
     );
+    machine.until("as many descriptors as before", || descriptors() == before);
     // The container's own session ends when its input does.
     drop(typed);
     assert_eq!(typist.wait().expect("its end").code(), Some(7));
