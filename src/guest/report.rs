@@ -51,7 +51,7 @@ impl Machine {
         session.announce(&mut self.link);
         let known = self.known();
         let (sessions, mut desk) = self.desk(now());
-        session.start_own(&[], |ends| write_all(ends, &known), &mut desk);
+        session.start_own(&[], &|ends| write_all(ends, &known), &mut desk);
         sessions.push(session);
     }
 

@@ -163,7 +163,7 @@ impl Session {
     pub fn start_own(
         &mut self,
         kept: &[BorrowedFd<'_>],
-        work: impl FnOnce(&OwnEnds) -> u8,
+        work: &dyn Fn(&OwnEnds) -> u8,
         desk: &mut Desk<'_>,
     ) {
         let open = self.config.openstdin;

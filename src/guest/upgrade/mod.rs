@@ -69,7 +69,7 @@ impl Machine {
             (None, Ok(program)) => {
                 let kept = [program.as_fd()];
                 let work = |ends: &_| receive::run(&order, ends, &program);
-                session.start_own(&kept, work, &mut desk);
+                session.start_own(&kept, &work, &mut desk);
                 sessions.push(session);
                 self.upgrade = Some(Upgrade { channel, program });
             }
