@@ -32,9 +32,9 @@ impl Filters {
         let mut filters = BTreeMap::new();
         for (name, values) in read {
             if !known.contains(&&*name) {
-                let known = known.join(", ");
                 return Err(bad(format!(
-                    "{name:?} is not known: expected one of {known}"
+                    "{name:?} is not known: expected {}",
+                    alternatives(known)
                 )));
             }
             let values = match values {
@@ -60,6 +60,13 @@ impl Filters {
         self.0
             .iter()
             .all(|(name, values)| values.is_empty() || values.iter().any(|value| fits(name, value)))
+    }
+}
+
+fn alternatives(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
     }
 }
 
