@@ -28,8 +28,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The container's cgroup.
 pub(super) const CGROUP: &str = "/sys/fs/cgroup/container";
 /// Controllers that the container finds in its cgroup.
-const CONTROLLERS: [&str; 2] = ["+memory +pids", SHARE];
-const SHARE: &str = "+cpu";
+const CONTROLLERS: &str = "+memory +pids";
+const WITH_SHARE: &str = "+memory +pids +cpu";
 /// Where process 1 has what the container must not see.
 const OURS: [&str; 3] = ["/dev", "/sys", "/proc"];
 /// What the initramfs started with: nobody needs it a second time.
@@ -163,10 +163,7 @@ fn share_processors() {
 /// The same in a program that goes on as process 1.
 pub(super) fn share_processors_again() {
     let given = file::text(&format!("{CGROUPS}/cgroup.subtree_control"));
-    if given
-        .split_whitespace()
-        .any(|name| Some(name) == SHARE.strip_prefix('+'))
-    {
+    if given.split_whitespace().any(|name| name == "cpu") {
         share_processors();
     }
 }
@@ -181,11 +178,11 @@ fn cgroup() -> io::Result<OwnedFd> {
         None,
     )?;
     // Where a controller is not there: the container does without.
-    for controllers in CONTROLLERS {
-        let given = std::fs::write(format!("{CGROUPS}/cgroup.subtree_control"), controllers);
-        if controllers == SHARE && given.is_ok() {
-            share_processors();
-        }
+    let give = |names| std::fs::write(format!("{CGROUPS}/cgroup.subtree_control"), names);
+    match give(WITH_SHARE) {
+        Ok(()) => share_processors(),
+        // All or none of a write's.
+        Err(_) => give(CONTROLLERS).unwrap_or_default(),
     }
     rustix::fs::mkdir(CGROUP, Mode::from_raw_mode(0o755))?;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
