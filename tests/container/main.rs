@@ -17,5 +17,8 @@ mod machine;
 mod network;
 mod noise;
 mod processes;
+#[path = "../shared/program.rs"]
+mod program;
 mod start;
 mod tools;
+mod upgrade;

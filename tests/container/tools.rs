@@ -11,7 +11,7 @@ use crate::machine::{ID, Machine};
 const SCRIPT: &str =
     "trap 'echo asked; exit 5' TERM; echo up; while :; do sleep 0.2; echo tick; done";
 
-fn machine() -> Machine {
+pub fn machine() -> Machine {
     let mut machine = Machine::new(&["/bin/sh", "-c", SCRIPT]);
     machine.set("guestinfo./networks", "bridge");
     machine.set("guestinfo./networks|bridge/Common/id", "192");
@@ -23,7 +23,7 @@ fn machine() -> Machine {
 }
 
 /// Waits until the container has said `up` so many times, and the host knows its tools.
-fn until_served(machine: &mut Machine, ups: usize) -> Value {
+pub fn until_served(machine: &mut Machine, ups: usize) -> Value {
     machine.until("the container is up", |machine| {
         let out = String::from_utf8_lossy(&machine.output_so_far()).into_owned();
         out.matches("up\n").count() == ups

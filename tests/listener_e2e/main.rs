@@ -12,6 +12,9 @@ mod host;
 mod identity;
 mod output;
 mod pipe;
+#[cfg(feature = "vm-tests")]
+#[path = "../shared/program.rs"]
+mod program;
 mod restart;
 mod service;
 mod soak;

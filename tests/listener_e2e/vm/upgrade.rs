@@ -7,36 +7,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Machine, repository};
+use super::Machine;
 use crate::appliance::Appliance;
 use crate::guest::ID;
+use crate::program::{of_version, patched};
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 /// How far another session counts: some 30 MB.
 const NUMBERS: u64 = 4_000_000;
 /// How many lines the container prints, one about every 20 ms.
 const LINES: usize = 400;
-
-/// The program with these bytes for those, wherever they stand.
-fn patched(from: &str, to: &str) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut program = fs::read(repository("build/tether")).expect("a program");
-    let (from, to) = (from.as_bytes(), to.as_bytes());
-    let mut count = 0;
-    let mut at = 0;
-    while let Some(found) = program[at..].windows(from.len()).position(|w| w == from) {
-        at += found;
-        program[at..at + to.len()].copy_from_slice(to);
-        count += 1;
-    }
-    assert!(count > 0, "no {from:?} in the program");
-    program
-}
-
-/// Of the same length as the version that runs.
-fn of_version(version: &str) -> Vec<u8> {
-    patched(env!("CARGO_PKG_VERSION"), version)
-}
 
 impl Machine {
     fn file(&self, name: &str, content: &[u8]) -> String {
