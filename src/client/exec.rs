@@ -15,8 +15,18 @@ pub(super) async fn debug(api: &Api, container: &str) -> Result<u8, ClientError>
         attach_stdout: true,
         ..Create::default()
     };
+    with_process_1(api, container, &create, Stdin::Closed).await
+}
+
+/// A session of which the machine's own process 1 is the other end: its status.
+pub(super) async fn with_process_1(
+    api: &Api,
+    container: &str,
+    create: &Create,
+    stdin: Stdin,
+) -> Result<u8, ClientError> {
     let created: Created = api
-        .post(&format!("{}/exec", path(container)), &create)
+        .post(&format!("{}/exec", path(container)), create)
         .await?;
     let base = format!("/exec/{}", encode(&created.id));
     let body = json!({});
@@ -25,7 +35,7 @@ pub(super) async fn debug(api: &Api, container: &str) -> Result<u8, ClientError>
         api,
         base: &base,
         tty: false,
-        stdin: Stdin::Closed,
+        stdin,
         keys: Default::default(),
     };
     match session.run(taken.socket, &taken.early).await? {
@@ -78,7 +88,7 @@ pub(super) async fn exec(api: &Api, options: &Exec) -> Result<u8, ClientError> {
 }
 
 /// The process's own status. Why it has none stands at the end of its output.
-pub(super) async fn status(api: &Api, base: &str) -> Result<u8, ClientError> {
+async fn status(api: &Api, base: &str) -> Result<u8, ClientError> {
     let details: Value = api.json("GET", &format!("{base}/json")).await?;
     let code = details.get("ExitCode").and_then(Value::as_i64);
     let code = code.ok_or_else(|| ClientError::Answer("an exec without a status".to_owned()))?;

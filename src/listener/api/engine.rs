@@ -99,34 +99,23 @@ async fn refuse(request: Request, refusal: String) -> ApiError {
 
 async fn version() -> Json<Value> {
     let own = env!("CARGO_PKG_VERSION");
-    let (os, arch) = (std::env::consts::OS, architecture());
-    Json(json!({
-        "Platform": { "Name": "vch" },
-        "Version": own,
+    let mut all = json!({
         "ApiVersion": API_VERSION,
         "MinAPIVersion": MIN_API_VERSION,
-        "Os": os,
-        "Arch": arch,
+        "Os": std::env::consts::OS,
+        "Arch": architecture(),
         "KernelVersion": kernel(),
         "GitCommit": "",
         "GoVersion": "",
         "BuildTime": "",
-        "Components": [{
-            "Name": "Engine",
-            "Version": own,
-            "Details": {
-                "ApiVersion": API_VERSION,
-                "MinAPIVersion": MIN_API_VERSION,
-                "Os": os,
-                "Arch": arch,
-                "KernelVersion": kernel(),
-                "GitCommit": "",
-                "GoVersion": "",
-                "BuildTime": "",
-                "Experimental": "false",
-            },
-        }],
-    }))
+    });
+    // Of an engine's only part docker's clients want each detail as a text.
+    let mut details = all.clone();
+    details["Experimental"] = "false".into();
+    all["Platform"] = json!({ "Name": "vch" });
+    all["Version"] = own.into();
+    all["Components"] = json!([{ "Name": "Engine", "Version": own, "Details": details }]);
+    Json(all)
 }
 
 async fn info(State(shared): Api) -> Json<Value> {
