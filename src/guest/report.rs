@@ -113,9 +113,10 @@ fn write_all(ends: &OwnEnds, known: &str) -> u8 {
     u8::from(written.is_err())
 }
 
-/// One line for each: number, parent, state, memory, what it waits for in the kernel, and its command.
+/// One line for each, a word for each title and the rest: number, parent, state, memory, what it waits for in the
+/// kernel, and its command.
 fn processes() -> String {
-    let mut text = "PID PPID STATE RSS WAITS-FOR COMMAND\n".to_owned();
+    let mut text = "PID PPID STATE RSS-KB WAITS-FOR COMMAND\n".to_owned();
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut numbers: Vec<u32> = names
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -138,13 +139,17 @@ fn processes() -> String {
         let _ = writeln!(
             text,
             "{number} {} {} {} {} {command}",
-            field("PPid"),
-            field("State"),
-            field("VmRSS"),
-            of("wchan"),
+            first(field("PPid")),
+            first(field("State")),
+            first(field("VmRSS")),
+            first(&of("wchan")),
         );
     }
     text
+}
+
+fn first(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or("-")
 }
 
 /// `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, then lines of details.

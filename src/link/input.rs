@@ -105,6 +105,9 @@ impl Link {
                 message: message.into(),
             }),
         }));
+        // Another one that waits for an answer is a process's before this one: the answer is to the last.
+        self.events
+            .retain(|event| !matches!(event, Event::Hello(_)));
         self.events.push_back(Event::Hello(hello));
     }
 

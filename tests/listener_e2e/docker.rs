@@ -4,13 +4,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use tether::link::{Channel, Control, NetworkEndpoint, Stream};
+use tether::link::{Control, NetworkEndpoint, Stream};
 
 use crate::appliance::Appliance;
 use crate::guest::{Guest, ID, NAME, ONE};
 
 /// The clients that there are; none fails the tests where tools are required.
-fn clients() -> Vec<PathBuf> {
+pub fn clients() -> Vec<PathBuf> {
     let debian = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/docker-cli/docker");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::split_paths(&path).map(|folder| folder.join("docker"));
@@ -26,14 +26,14 @@ fn clients() -> Vec<PathBuf> {
     found
 }
 
-struct Docker {
+pub struct Docker {
     program: PathBuf,
     socket: String,
     config: tempfile::TempDir,
 }
 
 impl Docker {
-    fn new(program: PathBuf, appliance: &Appliance) -> Self {
+    pub fn new(program: PathBuf, appliance: &Appliance) -> Self {
         Self {
             program,
             socket: format!("unix://{}", appliance.socket().display()),
@@ -59,7 +59,7 @@ impl Docker {
         self.command(words).output().expect("docker")
     }
 
-    fn ok(&self, words: &[&str]) -> String {
+    pub fn ok(&self, words: &[&str]) -> String {
         let output = self.run(words);
         assert!(output.status.success(), "docker {words:?}: {output:?}");
         String::from_utf8(output.stdout).expect("text")
@@ -250,33 +250,11 @@ fn docker_runs_another_process_and_has_its_status() {
             panic!("no exec")
         };
         assert_eq!(
-            (order.args, order.env),
+            (order.args.clone(), order.env.clone()),
             (vec!["ls".into(), "-l".into()], vec!["A=b".into()])
         );
         assert_eq!(order.dir, "/srv");
-        let two = Channel(2);
-        guest.link.open(two);
-        guest.say(&Control::Session {
-            channel: two,
-            id: order.id,
-            name: String::new(),
-            path: String::new(),
-            args: vec!["ls".into()],
-            tty: false,
-            openstdin: false,
-            attach: true,
-            primary: false,
-        });
-        guest.say(&Control::Started {
-            channel: two,
-            pid: 43,
-            time_ms: 1000,
-        });
-        guest.link.write(two, Stream::Stdout, b"files\n");
-        guest.link.write(two, Stream::Stderr, b"none\n");
-        guest.link.finish(two, Stream::Stdout);
-        guest.link.finish(two, Stream::Stderr);
-        guest.say_exit_of(two, 9);
+        guest.add_session(&order, b"files\n", b"none\n", 9);
         let output = guest.until_ended(client);
         assert_eq!(output.status.code(), Some(9), "{output:?}");
         assert_eq!(
@@ -285,6 +263,34 @@ fn docker_runs_another_process_and_has_its_status() {
         );
         let said = docker.fails(&["exec", "nobody", "ls"], 1);
         assert!(said.contains("No such container: nobody"), "{said}");
+    });
+}
+
+#[test]
+fn docker_shows_the_processes_of_the_machine_s_report() {
+    each(|docker, appliance| {
+        let mut guest = Guest::run(appliance.port);
+        let client = docker.spawn(&["top", NAME]);
+        guest.until("an order", |guest| !guest.commands.is_empty());
+        let Control::Exec(order) = guest.commands.remove(0) else {
+            panic!("no exec")
+        };
+        assert!(order.report && order.args.is_empty());
+        let report = b"== machine\n== processes\nPID COMMAND\n2 [kthreadd]\n61 a b c\n\n== disks\n";
+        guest.add_session(&order, report, b"", 0);
+        let output = guest.until_ended(client);
+        let shown = text(&output.stdout);
+        let rows: Vec<Vec<&str>> = shown
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            rows,
+            [vec!["PID", "COMMAND"], vec!["61", "a", "b", "c"]],
+            "{output:?}"
+        );
+        let said = docker.fails(&["top", NAME, "-ef"], 1);
+        assert!(said.contains("no ps runs"), "{said}");
     });
 }
 
@@ -322,7 +328,7 @@ fn docker_is_told_what_there_is_and_what_is_done_elsewhere() {
             (&["restart", NAME], 1, "power it on again"),
             (&["pause", NAME], 1, "suspend its VM"),
             (&["rename", NAME, "other"], 1, "configuration"),
-            (&["top", NAME], 1, "docker exec ID ps"),
+            (&["stats", "--no-stream", NAME], 1, "vch debug ID"),
             (
                 &["pull", "busybox"],
                 1,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use tether::link::{
-    Channel, Control, Event, ExitClass, ExitRecord, Identity, Link, Options, Stream,
+    Channel, Control, Event, Exec, ExitClass, ExitRecord, Identity, Link, Options, Stream,
 };
 
 use crate::appliance::LIMIT;
@@ -164,6 +164,33 @@ impl Guest {
         let stdout = self.link.written(ONE, Stream::Stdout);
         let stderr = self.link.written(ONE, Stream::Stderr);
         self.say_exit(status, stdout, stderr);
+    }
+
+    /// Runs a process beside the primary one, to its end.
+    pub fn add_session(&mut self, order: &Exec, stdout: &[u8], stderr: &[u8], status: i32) {
+        let two = Channel(2);
+        self.link.open(two);
+        self.say(&Control::Session {
+            channel: two,
+            id: order.id.clone(),
+            name: String::new(),
+            path: String::new(),
+            args: order.args.clone(),
+            tty: false,
+            openstdin: false,
+            attach: true,
+            primary: false,
+        });
+        self.say(&Control::Started {
+            channel: two,
+            pid: 43,
+            time_ms: 1000,
+        });
+        self.link.write(two, Stream::Stdout, stdout);
+        self.link.write(two, Stream::Stderr, stderr);
+        self.link.finish(two, Stream::Stdout);
+        self.link.finish(two, Stream::Stderr);
+        self.say_exit_of(two, status);
     }
 
     /// A process that was added has ended.

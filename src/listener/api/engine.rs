@@ -21,7 +21,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 21] = [
+const REFUSED: [(&str, &str); 20] = [
     ("/containers/create", MADE_ELSEWHERE),
     ("/containers/prune", "remove them one by one: docker rm ID"),
     ("/containers/{id}/restart", POWERED_ELSEWHERE),
@@ -34,10 +34,6 @@ const REFUSED: [(&str, &str); 21] = [
     (
         "/containers/{id}/update",
         "the bounds are in its VM's configuration",
-    ),
-    (
-        "/containers/{id}/top",
-        "docker exec ID ps shows the container's processes, vch debug ID its machine's",
     ),
     (
         "/containers/{id}/stats",

@@ -100,9 +100,8 @@ pub(super) async fn create(
         digest => signature(&shared, container.id(), digest)?,
     };
     let [rows, columns] = asked.console_size.unwrap_or_default();
-    let random = keys::random().map_err(|e| ApiError::server(format!("no random ID: {e}")))?;
     let order = Exec {
-        id: keys::hex(&random),
+        id: new_id()?,
         args,
         env: asked.env.unwrap_or_default(),
         dir: asked.working_dir,
@@ -119,6 +118,20 @@ pub(super) async fn create(
     let attach = [asked.attach_stdin, asked.attach_stdout, asked.attach_stderr];
     shared.execs.add(container, order, attach)?;
     Ok((StatusCode::CREATED, Json(Created { id })).into_response())
+}
+
+/// An order for what the machine has to say of itself.
+pub(super) fn report_order() -> Result<Exec, ApiError> {
+    Ok(Exec {
+        id: new_id()?,
+        report: true,
+        ..Exec::default()
+    })
+}
+
+fn new_id() -> Result<String, ApiError> {
+    let random = keys::random().map_err(|e| ApiError::server(format!("no random ID: {e}")))?;
+    Ok(keys::hex(&random))
 }
 
 /// What [`Create::upgrade`] says of a program.

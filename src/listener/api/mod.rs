@@ -14,6 +14,7 @@ mod networks;
 mod params;
 pub mod shape;
 mod stream;
+mod top;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -143,6 +144,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/json", get(list::list))
         .route("/containers/{id}/json", get(inspect))
         .route("/containers/{id}/logs", get(logs::logs))
+        .route("/containers/{id}/top", get(top::top))
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/wait", post(control::wait))
         .route("/containers/{id}/start", post(control::start))

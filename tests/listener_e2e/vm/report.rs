@@ -4,17 +4,19 @@ use serde_json::json;
 
 use super::Machine;
 use crate::appliance::Appliance;
+use crate::docker::{Docker, clients};
 use crate::guest::ID;
 
 #[test]
 fn a_machine_tells_what_it_knows_of_itself_and_no_secret() {
     let appliance = Appliance::start();
-    let script = "sleep 1000 & while :; do sleep 1; done";
+    let script = "sleep 1000 & sleep 1; echo up; while :; do sleep 1; done";
     let mut machine = Machine::new(appliance.port, &["/bin/sh", "-c", script])
         .with("env", json!(["PASSWORD=hunter2"]))
         .with_top("isolation", json!({ "pids": 77 }));
     machine.boot();
     machine.until_running(&appliance);
+    machine.until("its processes", || appliance.ok(&["logs", ID]) == "up\n");
     let told = appliance.ok(&["debug", ID]);
     for part in [
         "== machine\ntether: ",
@@ -35,6 +37,18 @@ fn a_machine_tells_what_it_knows_of_itself_and_no_secret() {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
     assert!(!told.contains("hunter2"), "{told}");
+    // The container's own are what docker shows of it.
+    for program in clients() {
+        let top = Docker::new(program, &appliance).ok(&["top", ID]);
+        assert!(
+            top.starts_with("PID ") && top.contains(" sleep 1000\n"),
+            "{top}"
+        );
+        assert!(
+            !top.contains("kthreadd") && !top.contains("container-init"),
+            "{top}"
+        );
+    }
     // It leaves nothing, and does not disturb.
     assert_eq!(appliance.field(ID, "/State/Status"), "\"running\"");
     assert!(appliance.vch(&["stop", "-t", "0", ID]).status.success());
