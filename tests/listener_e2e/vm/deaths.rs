@@ -245,7 +245,8 @@ fn every_death_has_its_own_record_and_nothing_is_left() {
     let deaths: u64 = deaths.map_or(DEATHS, |text| text.parse().expect("a number"));
     let sessions = deaths.div_ceil(PER_SESSION);
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let words = ["/bin/sh", "-c", "while :; do sleep 1000; done"];
+    // One process: nothing of it is left to hold its output when it is stopped.
+    let words = ["/bin/sleep", "1000000"];
     let mut machine = Machine::new(listener.local_addr().expect("an address"), &words)
         // However late a double fork's processes get a processor: they hold the session's output.
         .with_top("link", json!({ "stdioGrace": 120 }))
