@@ -20,7 +20,8 @@ use super::error::{Errors, Problem, Shown};
 use super::field::{self, Entry, Leaf, Map};
 use super::isolation::Isolation;
 use super::model::{
-    ContainerVm, CopyMode, LinkConfig, Mount, Network, Secret, Session, TrustLevel, WhenFull,
+    ContainerVm, CopyMode, Generation, LinkConfig, Mount, Network, Secret, Session, TrustLevel,
+    WhenFull,
 };
 use super::{capability, validate};
 
@@ -32,14 +33,20 @@ pub fn decode(document: &[u8]) -> Result<ContainerVm, Errors> {
     decode_object(&object(document)?)
 }
 
+/// What the model's generation stands under.
+const GENERATION: &str = "generation";
+
 /// Reads the model as [`ContainerVm`]'s own serde form has it: it was checked and completed when it was read first.
 ///
 /// # Errors
 /// A value is of the wrong type, or it is no JSON.
 pub fn restore(document: &[u8]) -> Result<ContainerVm, Errors> {
     let mut problems = Vec::new();
-    let vm = container(&object(document)?, &mut problems);
+    let document = object(document)?;
+    let mut vm = container(&document, &mut problems);
     Errors::check(problems)?;
+    let generation = document.get(GENERATION).and_then(Value::as_str);
+    vm.generation = generation.map(Generation::from_name).unwrap_or_default();
     Ok(vm)
 }
 
@@ -104,7 +111,7 @@ impl<'d> Fields<'d, '_> {
     }
 
     fn name(&self, leaf: &Leaf, index: Option<usize>) -> String {
-        field::name(super::model::Generation::Json, self.at, leaf, index)
+        field::name(Generation::Json, self.at, leaf, index)
     }
 
     fn malformed(&mut self, leaf: &Leaf, index: Option<usize>, value: &Value, expected: &str) {

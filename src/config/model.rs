@@ -24,6 +24,17 @@ pub enum Generation {
     Json,
 }
 
+impl Generation {
+    /// Of its name in a document; an unknown one's state is written nowhere.
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "0.4" => Self::V04,
+            "1.x" => Self::V1x,
+            _ => Self::Json,
+        }
+    }
+}
+
 /// A container that is a virtual machine, as its configuration describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -396,6 +407,15 @@ impl<'de> Deserialize<'de> for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_generation_s_name_is_the_document_s() {
+        for generation in [Generation::V04, Generation::V1x, Generation::Json] {
+            let name = serde_json::to_value(generation).expect("plain data");
+            let name = name.as_str().expect("a text");
+            assert_eq!(Generation::from_name(name), generation);
+        }
+    }
 
     #[test]
     fn debug_shows_neither_keys_nor_the_environment_s_values() {

@@ -106,7 +106,7 @@ pub(super) fn serve_to_the_end(mut machine: Machine) -> ! {
 }
 
 /// Process 1 comes first, whatever its container does: its pages are kept, and its turn comes before that of any
-/// number of other processes. The kernel's out-of-memory killer spares it by itself; its score is for its
+/// number of other processes, until they share processors as one (`container`). The kernel's out-of-memory killer spares it by itself; its score is for its
 /// helpers, which inherit it. The sessions give all of that up (`sys::spawn`).
 pub(super) fn come_first() {
     const FIRST: i32 = -20;

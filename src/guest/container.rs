@@ -153,7 +153,7 @@ pub fn dismiss(namespaces: &Namespaces) {
 }
 
 /// The container as a whole has the turns of one process now, however many it has: process 1 needs no priority over
-/// it, and one without does not interrupt a process at each page that it writes (half of the bulk's speed).
+/// it, and one without does not interrupt a process at each page that it writes (which cost a third of the bulk's speed).
 fn share_processors() {
     if let Err(error) = rustix::process::setpriority_process(None, 0) {
         log::info!("priority of process 1: {error}");

@@ -8,10 +8,8 @@ use super::event_loop::{now, wall_ms};
 use super::machine::Machine;
 use super::session::Place;
 use crate::link::Control;
+use crate::link::control::EMERGENCY;
 use crate::sys::inside::Inside;
-
-/// What the listener knows it by: processes may be added to such a machine.
-pub const STAGE: &str = "emergency";
 
 impl Machine {
     /// Turns until somebody stops the machine, or the time is over.
@@ -32,7 +30,7 @@ impl Machine {
         );
         log::warn!("emergency: {text}");
         self.link.send(&Control::Stage {
-            name: STAGE.into(),
+            name: EMERGENCY.into(),
             text,
             time_ms: wall_ms(),
         });

@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 
 use super::Channel;
 
+/// The [`Control::Stage`] of a guest whose container could not be started, and which stays on for whoever looks into
+/// it: processes may be added to it.
+pub const EMERGENCY: &str = "emergency";
+
 /// One control message. `type` names it on the wire.
 ///
 /// A guest reads the listener's four messages by hand ([`from_listener`]): serde's derive of the

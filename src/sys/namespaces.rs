@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
+use super::handover::{self, Kept};
 use super::{capabilities, fork};
 
 /// What the first process calls itself: `argv[0]`, which nobody else can choose.
@@ -117,9 +118,7 @@ impl Namespaces {
     ) -> Result<Pending, NamespacesError> {
         let failed = |action| move |cause| NamespacesError::Call { action, cause };
         let own = own_pid_namespace().map_err(call("open /proc/self/ns/pid"))?;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let program = rustix::fs::open("/proc/self/exe", flags, Mode::empty())
-            .map_err(call("open /proc/self/exe"))?;
+        let program = handover::own_program().map_err(failed("open /proc/self/exe"))?;
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let (said, report) = rustix::pipe::pipe_with(flags).map_err(call("make a pipe"))?;
         fork::only_one_thread().map_err(failed("fork"))?;
@@ -221,23 +220,8 @@ fn execute(program: &OwnedFd) -> String {
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
-    let arguments = [ROLE.as_ptr(), std::ptr::null()];
-    let environment = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: both lists end with a null pointer, and all of it is alive until the call returns.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            program.as_raw_fd(),
-            c"".as_ptr(),
-            arguments.as_ptr(),
-            environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    format!(
-        "cannot execute its first process: {}",
-        io::Error::last_os_error()
-    )
+    let error = handover::execute(program.as_fd(), &[ROLE], &Kept::default());
+    format!("cannot execute its first process: {error}")
 }
 
 /// This process leaves its cgroup namespace for one whose root is its cgroup.

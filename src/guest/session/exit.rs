@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ending::{self, Decision, Facts};
 use super::{Desk, Patience, Session, State, record, send};
 use crate::guest::event_loop::wall_ms;
-use crate::link::{Control, Stream};
+use crate::link::{Control, ExitClass, ExitRecord, Stream};
 use crate::sys::reap::End;
 
 impl Session {
@@ -115,5 +115,28 @@ impl Session {
             },
         );
         self.state = State::Reported { record, at };
+    }
+
+    /// The exit code of a process of ours that has ended and is not reported yet.
+    pub fn unreported_code(&self) -> Option<i32> {
+        match &self.state {
+            State::Ended { record, .. } => record.code,
+            _ => None,
+        }
+    }
+
+    /// What came of it is told by another than its process. `None`: all is well.
+    pub fn judge(&mut self, trouble: Option<String>) {
+        if let State::Ended { record, .. } = &mut self.state {
+            let time_ms = record.time_ms;
+            *record = match trouble {
+                None => ExitRecord {
+                    status: 0,
+                    code: Some(0),
+                    ..record.clone()
+                },
+                Some(reason) => ExitRecord::failed(ExitClass::Failed, reason, time_ms),
+            };
+        }
     }
 }

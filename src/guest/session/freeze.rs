@@ -41,51 +41,45 @@ const ENDED: u8 = 2;
 const RESTING: u8 = 3;
 const REPORTED: u8 = 4;
 
+/// In the order of their numbers, as [`CLASSES`] is.
+const ROLES: [Role; 3] = [Role::Primary, Role::Other, Role::Added];
+
+/// The number of what stands in such a list.
+fn place<T: PartialEq>(all: &[T], one: &T) -> u64 {
+    let before = all.iter().take_while(|other| *other != one);
+    u64::try_from(before.count()).unwrap_or_default()
+}
+
 /// The ID in a frozen session: its configuration is found by it.
 pub fn frozen_id(from: Record<'_>) -> String {
     from.text(ID)
 }
 
 impl Session {
-    /// It is neither here nor there: its process has not executed its program yet.
-    pub fn is_starting(&self) -> bool {
-        matches!(self.state, State::Starting { .. })
-    }
-
-    /// It was added to the configuration, or to the running machine.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
     /// Writes all but its configuration.
     pub fn freeze(&self, to: &mut Writer, kept: &mut Kept) {
         to.number(CHANNEL, self.channel.0);
         to.bytes(ID, self.config.id.as_bytes());
-        to.number(ROLE, self.role as u8);
-        match &self.state {
+        to.number(ROLE, place(&ROLES, &self.role));
+        let (number, ended) = match &self.state {
             // A start is waited for.
-            State::Waiting | State::Starting { .. } => {}
+            State::Waiting | State::Starting { .. } => (0, None),
             State::Running { pid, pidfd } => {
-                to.number(STATE, RUNNING);
                 to.number(PID, pid.unsigned_abs());
                 to.number(PIDFD, kept.keep(pidfd));
+                (RUNNING, None)
             }
-            State::Ended { record, at } => {
-                to.number(STATE, ENDED);
-                to.time(AT, *at);
-                to.record(RECORD, |to| freeze_record(record, to));
-            }
+            State::Ended { record, at } => (ENDED, Some((record, at))),
             State::Resting { record, at, until } => {
-                to.number(STATE, RESTING);
-                to.time(AT, *at);
                 to.time(UNTIL, *until);
-                to.record(RECORD, |to| freeze_record(record, to));
+                (RESTING, Some((record, at)))
             }
-            State::Reported { record, at } => {
-                to.number(STATE, REPORTED);
-                to.time(AT, *at);
-                to.record(RECORD, |to| freeze_record(record, to));
-            }
+            State::Reported { record, at } => (REPORTED, Some((record, at))),
+        };
+        to.number(STATE, number);
+        if let Some((record, at)) = ended {
+            to.time(AT, *at);
+            to.record(RECORD, |to| freeze_record(record, to));
         }
         if let Some(Control::Started { pid, time_ms, .. }) = &self.started {
             to.number(STARTED_PID, pid.unsigned_abs());
@@ -111,11 +105,9 @@ impl Session {
     /// A descriptor of its is not there.
     pub fn thaw(from: Record<'_>, config: model::Session) -> io::Result<Self> {
         let channel = Channel(from.number(CHANNEL));
-        let role = match from.number(ROLE) {
-            0 => Role::Primary,
-            1 => Role::Other,
-            _ => Role::Added,
-        };
+        let role = *ROLES
+            .get(from.number::<usize>(ROLE))
+            .unwrap_or(&Role::Added);
         let stream = |field, stream| {
             let record = from.record(field).unwrap_or_default();
             Output::thaw(record, channel, stream)
@@ -148,29 +140,6 @@ impl Session {
         self.stdin.pump(desk);
         self.stdout.pump(desk);
         self.stderr.pump(desk);
-    }
-
-    /// The exit code of a process of ours that has ended and is not reported yet.
-    pub fn unreported_code(&self) -> Option<i32> {
-        match &self.state {
-            State::Ended { record, .. } => record.code,
-            _ => None,
-        }
-    }
-
-    /// What came of it is told by another than its process. `None`: all is well.
-    pub fn judge(&mut self, trouble: Option<String>) {
-        if let State::Ended { record, .. } = &mut self.state {
-            let time_ms = record.time_ms;
-            *record = match trouble {
-                None => ExitRecord {
-                    status: 0,
-                    code: Some(0),
-                    ..record.clone()
-                },
-                Some(reason) => ExitRecord::failed(ExitClass::Failed, reason, time_ms),
-            };
-        }
     }
 }
 
@@ -290,9 +259,7 @@ fn freeze_record(record: &ExitRecord, to: &mut Writer) {
     to.number(SIGNAL, record.signal.unwrap_or_default().unsigned_abs());
     to.number(CORE, record.core);
     to.number(OOM, record.oom);
-    let class = CLASSES.iter().zip(0u8..);
-    let class = class.filter(|(class, _)| **class == record.class);
-    to.number(CLASS, class.map(|(_, number)| number).sum::<u8>());
+    to.number(CLASS, place(&CLASSES, &record.class));
     to.bytes(REASON, record.reason.as_bytes());
     to.number(STDOUT_LENGTH, record.stdout);
     to.number(STDERR_LENGTH, record.stderr);

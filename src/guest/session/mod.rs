@@ -168,6 +168,11 @@ impl Session {
         self.role == Role::Primary
     }
 
+    /// Its process has not executed its program yet.
+    pub fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting { .. })
+    }
+
     /// It was added to a running machine.
     pub fn is_added(&self) -> bool {
         self.role == Role::Added

@@ -9,21 +9,20 @@ pub const SOFTWARE: u8 = 3;
 /// Of the upgrade's session.
 pub const CHANNEL: u8 = 4;
 pub const CONFIG: u8 = 5;
-pub const GENERATION: u8 = 6;
-pub const LINK_KEY: u8 = 7;
-pub const LINK: u8 = 8;
-pub const SESSION: u8 = 9;
-pub const CARRIER: u8 = 10;
-pub const NETWORK: u8 = 11;
-pub const HOST: u8 = 12;
+pub const LINK_KEY: u8 = 6;
+pub const LINK: u8 = 7;
+pub const SESSION: u8 = 8;
+pub const CARRIER: u8 = 9;
+pub const NETWORK: u8 = 10;
+pub const HOST: u8 = 11;
 /// First process of the container's namespaces.
-pub const INIT: u8 = 13;
-pub const CGROUP: u8 = 14;
-pub const LAST_CHANNEL: u8 = 15;
-pub const BOOT_STEPS: u8 = 16;
-pub const OOM_KILLS: u8 = 17;
+pub const INIT: u8 = 12;
+pub const CGROUP: u8 = 13;
+pub const LAST_CHANNEL: u8 = 14;
+pub const BOOT_STEPS: u8 = 15;
+pub const OOM_KILLS: u8 = 16;
 /// A descriptor that is left open.
-pub const DESCRIPTOR: u8 = 18;
+pub const DESCRIPTOR: u8 = 17;
 
 /// Fields of the carrier.
 pub mod carrier {

@@ -11,7 +11,6 @@ use crate::frozen::Writer;
 use crate::guest::carrier::{Carrier, Pace};
 use crate::guest::event_loop::now;
 use crate::guest::machine::Machine;
-use crate::guest::session::{Role, Session};
 use crate::link::Channel;
 use crate::sys::file::write_all;
 use crate::sys::handover::{Kept, execute, memory_file, own_program, seal};
@@ -55,7 +54,6 @@ impl Machine {
         to.bytes(fields::SOFTWARE, env!("CARGO_PKG_VERSION").as_bytes());
         to.number(fields::CHANNEL, channel.0);
         to.bytes(fields::CONFIG, &self.config_document());
-        to.number(fields::GENERATION, self.vm.generation as u8);
         to.bytes(fields::LINK_KEY, &self.vm.link_key.0);
         to.record(fields::LINK, |to| self.link.freeze(to));
         for session in self.sessions() {
@@ -89,10 +87,11 @@ impl Machine {
     /// The configuration as it was read, with the sessions that there are now.
     fn config_document(&self) -> Vec<u8> {
         let of = |added: bool| -> BTreeMap<String, model::Session> {
-            let sessions = self.sessions().iter().map(Session::config);
-            let those = self.sessions().iter().map(|s| s.role() == Role::Added);
-            let those = sessions.zip(those).filter(|(_, is)| *is == added);
-            those.map(|(s, _)| (s.id.clone(), s.clone())).collect()
+            let all = self.sessions().iter();
+            let those = all.filter(|session| session.is_added() == added);
+            those
+                .map(|session| (session.config().id.clone(), session.config().clone()))
+                .collect()
         };
         let vm = ContainerVm {
             sessions: of(false),

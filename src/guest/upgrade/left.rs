@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::fields;
-use crate::config::model::{self, ContainerVm, Generation, Secret};
+use crate::config::model::{self, ContainerVm, Secret};
 use crate::config::{Errors, json};
 use crate::frozen::Record;
 use crate::guest::carrier::{Carrier, Pace};
@@ -68,11 +68,6 @@ impl<'a> Left<'a> {
             return Err(LeftError::Format(format));
         }
         let mut vm = json::restore(record.bytes(fields::CONFIG))?;
-        vm.generation = match record.number::<u8>(fields::GENERATION) {
-            number if number == Generation::V04 as u8 => Generation::V04,
-            number if number == Generation::V1x as u8 => Generation::V1x,
-            _ => Generation::Json,
-        };
         vm.link_key = Secret(record.bytes(fields::LINK_KEY).to_vec());
         let mut configs = std::mem::take(&mut vm.sessions);
         configs.append(&mut std::mem::take(&mut vm.execs));
@@ -192,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::model::Generation;
     use crate::frozen::Writer;
 
     fn written(format: u32, config: &str, session: &str) -> Vec<u8> {
@@ -201,13 +197,12 @@ mod tests {
         to.bytes(fields::LINK_KEY, &[7; 32]);
         // A session's ID is its second field.
         to.record(fields::SESSION, |to| to.bytes(2, session.as_bytes()));
-        to.number(fields::GENERATION, Generation::V1x as u8);
         to.number(fields::DESCRIPTOR, 5u64);
         to.number(fields::DESCRIPTOR, 9u64);
         to.done()
     }
 
-    const CONFIG: &str = r#"{"id": "a1", "sessions": {"a1": {"id": "a1", "path": "/x"}},
+    const CONFIG: &str = r#"{"generation": "1.x", "id": "a1", "sessions": {"a1": {"id": "a1", "path": "/x"}},
         "execs": {"e1": {"id": "e1"}}}"#;
 
     #[test]

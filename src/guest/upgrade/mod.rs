@@ -31,6 +31,9 @@ use crate::sys::handover::memory_file;
 /// Exit code of a trial that went well: no program that is none of ours ends so by chance.
 const PASSED: u8 = 77;
 
+/// Why a machine that ends takes no other program.
+const STOPPING: &str = "the machine is being stopped";
+
 /// An upgrade under way.
 #[derive(Debug)]
 pub struct Upgrade {
@@ -51,33 +54,36 @@ impl Machine {
         };
         let mut session = Session::new(channel, config, Role::Added);
         session.announce(&mut self.link);
-        let program = memory_file(c"tether").map_err(|error| error.to_string());
-        let refusal = match (&self.stopping, &self.place, &self.upgrade) {
-            (Some(_), ..) => Some("the machine is being stopped".to_owned()),
-            _ if self.emergency => Some("the container could not be started".to_owned()),
-            (_, None, _) => Some("the container has not been started yet".to_owned()),
-            (.., Some(_)) => Some("another upgrade is under way".to_owned()),
-            (None, Some(_), None) => program.as_ref().err().cloned(),
-        };
-        let order = receive::Order {
-            signature: order.upgrade,
-            key: self.vm.link_key.clone(),
-            state: self.freeze(channel, &mut Default::default()),
-        };
-        let (sessions, mut desk) = self.desk(now());
-        match (refusal, program) {
-            (None, Ok(program)) => {
-                let kept = [program.as_fd()];
+        match self.refuses_upgrade().map_or_else(memory_for_program, Err) {
+            Ok(program) => {
+                let order = receive::Order {
+                    signature: order.upgrade,
+                    key: self.vm.link_key.clone(),
+                    state: self.freeze(channel, &mut Default::default()),
+                };
                 let work = |ends: &_| receive::run(&order, ends, &program);
-                session.start_own(&kept, &work, &mut desk);
-                sessions.push(session);
+                session.start_own(&[program.as_fd()], &work, &mut self.desk(now()).1);
                 self.upgrade = Some(Upgrade { channel, program });
             }
-            (reason, _) => {
-                session.fail(&reason.unwrap_or_default(), &mut desk);
-                sessions.push(session);
-            }
+            Err(reason) => session.fail(&reason, &mut self.desk(now()).1),
         }
+        self.sessions_mut().push(session);
+    }
+
+    /// Why no other program may come now.
+    fn refuses_upgrade(&self) -> Option<String> {
+        let reason = if self.stopping.is_some() {
+            STOPPING
+        } else if self.emergency {
+            "the container could not be started"
+        } else if self.place.is_none() {
+            "the container has not been started yet"
+        } else if self.upgrade.is_some() {
+            "another upgrade is under way"
+        } else {
+            return None;
+        };
+        Some(reason.to_owned())
     }
 
     /// Channel of the upgrade whose trial went well: only what comes of it all is its session's end.
@@ -101,7 +107,7 @@ impl Machine {
             return;
         };
         let trouble = if self.stopping.is_some() {
-            "the machine is being stopped".to_owned()
+            STOPPING.to_owned()
         } else if !self.helpers.is_empty() || self.sessions().iter().any(Session::is_starting) {
             // It tells us when it is through.
             return;
@@ -112,4 +118,8 @@ impl Machine {
         self.upgrade = None;
         self.session(now, channel, |session, _| session.judge(Some(trouble)));
     }
+}
+
+fn memory_for_program() -> Result<OwnedFd, String> {
+    memory_file(c"tether").map_err(|error| error.to_string())
 }

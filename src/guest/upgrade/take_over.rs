@@ -1,6 +1,6 @@
 //! The new program's part: goes on as process 1, or lets the one before go on again.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -31,24 +31,23 @@ struct Before {
 impl Before {
     fn from_arguments() -> io::Result<Self> {
         let mut arguments = std::env::args_os().skip(1);
-        let mut fd = || {
-            let number = arguments
-                .next()
-                .and_then(|text| text.to_str()?.parse().ok());
-            let number = number.unwrap_or_default();
-            let fd = adopt(number)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-            // Ours is a copy: both files go when we are done with them.
-            close(&[number]);
-            fd
-        };
         Ok(Self {
-            state: fd()?,
-            program: fd()?,
+            state: taken(arguments.next())?,
+            program: taken(arguments.next())?,
             trouble: arguments
                 .next()
                 .map(|text| text.to_string_lossy().into_owned()),
         })
     }
+}
+
+/// The descriptor whose number an argument is, as a copy in the place of the one that was left: it closes itself.
+fn taken(argument: Option<OsString>) -> io::Result<OwnedFd> {
+    let number = argument.and_then(|text| text.to_str()?.parse().ok());
+    let number = number.unwrap_or_default();
+    let fd = adopt(number)?.ok_or(io::ErrorKind::NotFound)?;
+    close(&[number]);
+    Ok(fd)
 }
 
 /// Goes on as process 1.
@@ -135,12 +134,7 @@ fn content(state: &OwnedFd) -> io::Result<Vec<u8>> {
 
 /// In a process beside process 1: can this program go on from what the old one would leave?
 pub fn trial() -> ExitCode {
-    let number = std::env::args_os().nth(1);
-    let number = number.and_then(|text| text.to_str()?.parse().ok());
-    let state = adopt(number.unwrap_or_default());
-    let state =
-        state.and_then(|state| state.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)));
-    let bytes = state.and_then(|state| content(&state));
+    let bytes = taken(std::env::args_os().nth(1)).and_then(|state| content(&state));
     let read = bytes.map_err(|error| error.to_string());
     let read = read.and_then(|bytes| match Left::read(&bytes) {
         Ok(left) => Ok(left.software()),

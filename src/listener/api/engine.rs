@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::routing::{any, get};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -180,12 +179,5 @@ fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    }
-}
-
-impl ApiError {
-    /// It is known and will not be done.
-    fn not_implemented(message: String) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, message)
     }
 }

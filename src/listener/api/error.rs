@@ -18,11 +18,6 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An answer of this status.
-    pub fn new(status: StatusCode, message: String) -> Self {
-        Self { status, message }
-    }
-
     /// The request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self {
@@ -43,6 +38,14 @@ impl ApiError {
     pub fn conflict(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::CONFLICT,
+            message: message.into(),
+        }
+    }
+
+    /// It is known, and not done here.
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::NOT_IMPLEMENTED,
             message: message.into(),
         }
     }

@@ -2,12 +2,10 @@
 
 use super::clients::{ClientError, Outcome, RunWatch, lost_reason};
 use super::{Container, Inner};
+use crate::link::control::EMERGENCY;
 use crate::link::{Channel, Control, Exec};
 use crate::listener::store::state::{SessionRecord, State};
 use crate::listener::store::{Positions, Reader, Whose};
-
-/// The stage that a guest tells then.
-const EMERGENCY: &str = "emergency";
 
 /// An added session that has been ordered: its output from the first byte on, and its end.
 #[derive(Debug)]
