@@ -5,7 +5,6 @@ use super::carrier::Carrier;
 use super::container::First;
 use super::disk::mount::{MountError, ROOT};
 use super::disk::{self, DiskError};
-use super::event_loop::wall_ms;
 use super::host::Host;
 use super::machine::Machine;
 use super::network::{self, NetworkError};
@@ -17,7 +16,7 @@ use super::{console, container, early_mounts, last_words, modules, port_document
 use crate::config::guestinfo;
 use crate::config::isolation::{Isolation, sysctl};
 use crate::config::model::ContainerVm;
-use crate::link::{Control, Key};
+use crate::link::Key;
 use crate::plan::{bounds, mounts};
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::{Namespaces, NamespacesError};
@@ -171,9 +170,6 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     // What takes no part in the start comes after it.
     machine.watch_button();
     machine.serve_host();
-    if let Some(text) = machine.network.describe() {
-        tell_stage(machine, "network", text);
-    }
     tell_steps(machine, steps, vm.debug);
     Ok(())
 }
@@ -262,18 +258,7 @@ fn tell_steps(machine: &mut Machine, steps: &Steps, debug: u32) {
     if debug > 0 {
         machine.host.stage(&text);
     }
-    tell_stage(machine, "boot", text);
-}
-
-fn tell_stage(machine: &mut Machine, name: &str, text: String) {
-    let stage = Control::Stage {
-        name: name.into(),
-        text,
-        time_ms: wall_ms(),
-    };
-    if !machine.link.send(&stage) {
-        log::warn!("the link does not take the stage {name:?}");
-    }
+    machine.tell_stage("boot", text);
 }
 
 /// Turns until the primary session has ended.

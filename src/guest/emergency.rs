@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use super::disk::mount::ROOT;
-use super::event_loop::{now, wall_ms};
+use super::event_loop::now;
 use super::machine::Machine;
 use super::session::Place;
-use crate::link::Control;
 use crate::link::control::EMERGENCY;
 use crate::sys::inside::Inside;
 
@@ -29,11 +28,7 @@ impl Machine {
             "{reason}; the machine stays on for {seconds} s: `vch debug` and `vch exec` look into it, `vch stop` ends it"
         );
         log::warn!("emergency: {text}");
-        self.link.send(&Control::Stage {
-            name: EMERGENCY.into(),
-            text,
-            time_ms: wall_ms(),
-        });
+        self.tell_stage(EMERGENCY, text);
         let until = now().saturating_add(Duration::from_secs(seconds.into()));
         while now() < until && self.stopping.is_none() {
             self.turn(Some(until));

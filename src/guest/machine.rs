@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::carrier::Carrier;
 use super::clock::Clock;
 use super::container;
-use super::event_loop::{EventLoop, Interest, Ready, Token, now};
+use super::event_loop::{EventLoop, Interest, Ready, Token, now, wall_ms};
 use super::host::Host;
 use super::network::Network;
 use super::session::{Desk, Place, Role, Session};
@@ -201,6 +201,18 @@ impl Machine {
             session.announce(&mut self.link);
         }
         self.tell_network();
+    }
+
+    /// Tells the listener, and whoever asks it, how far the machine has got.
+    pub(super) fn tell_stage(&mut self, name: &str, text: String) {
+        let stage = Control::Stage {
+            name: name.into(),
+            text,
+            time_ms: wall_ms(),
+        };
+        if !self.link.send(&stage) {
+            log::warn!("the link does not take the stage {name:?}");
+        }
     }
 
     /// Tells the listener of the container's network, where there is one.

@@ -7,11 +7,10 @@ use std::process::ExitCode;
 
 use super::PASSED;
 use super::left::Left;
-use crate::guest::event_loop::{now, wall_ms};
+use crate::guest::event_loop::now;
 use crate::guest::host::Host;
 use crate::guest::machine::Machine;
 use crate::guest::{boot, console, last_words};
-use crate::link::Control;
 use crate::sys::handover::{Kept, adopt, close, execute};
 use crate::sys::{file, signals};
 
@@ -103,11 +102,7 @@ fn go_on(before: &Before) -> Result<Machine, String> {
         Some(trouble) => format!("tether {software} goes on after {milliseconds} ms: {trouble}"),
     };
     log::warn!("upgrade: {text}");
-    machine.link.send(&Control::Stage {
-        name: "upgrade".into(),
-        text,
-        time_ms: wall_ms(),
-    });
+    machine.tell_stage("upgrade", text);
     Ok(machine)
 }
 
