@@ -149,3 +149,18 @@ fn a_failed_start_can_be_looked_into_where_that_is_asked_for() {
     assert!(error.contains("nowhere"), "{error}");
     assert_eq!(appliance.ok(&["logs", ID]), "");
 }
+
+/// Process 1 needs nothing of an image: no folder, no /etc, nothing that it would run.
+#[test]
+fn an_empty_image_is_a_missing_program_and_nothing_worse() {
+    let appliance = Appliance::start();
+    let mut machine = Machine::new(appliance.port, &["/bin/sh"]);
+    let disk = machine.path("disk.ext4");
+    let words = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "containerfs"];
+    assert!(e2fs(&words, &disk).status.success());
+    machine.boot();
+    machine.off();
+    assert_eq!(appliance.field(ID, "/State/ExitCode"), "127");
+    let error = appliance.field(ID, "/State/Error");
+    assert!(error.contains("no such file or directory"), "{error}");
+}
