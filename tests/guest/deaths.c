@@ -5,6 +5,7 @@
 //
 // Ends with 202 to 206 when it was not started as a program should be: a signal is blocked, one is ignored,
 // a descriptor is open that it was not given, it has no session of its own, an orphan could not be made.
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -31,6 +32,19 @@ static int inherited(void)
     return getsid(0) == getpid() ? 0 : 205;
 }
 
+// A child. Where every process number is taken it is made when one is given back, within two minutes: those who
+// hold them have ended, and whoever reaps them may be late on a busy machine.
+static pid_t forked(void)
+{
+    for (int turn = 0; turn < 12000; turn++) {
+        pid_t child = fork();
+        if (child >= 0 || errno != EAGAIN)
+            return child;
+        usleep(10000);
+    }
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 4)
@@ -39,9 +53,9 @@ int main(int argc, char **argv)
     if (wrong)
         return wrong;
     for (int orphans = atoi(argv[1]); orphans > 0; orphans--) {
-        pid_t parent = fork();
+        pid_t parent = forked();
         if (parent == 0)
-            _exit(fork() < 0);
+            _exit(forked() < 0);
         int status = 0;
         if (parent < 0 || waitpid(parent, &status, 0) != parent || status)
             return 206;
