@@ -30,6 +30,10 @@ pub mod client;
 #[cfg(feature = "appliance")]
 pub mod fuzz;
 #[cfg(feature = "appliance")]
+pub mod image;
+#[cfg(feature = "appliance")]
 pub mod listener;
+#[cfg(feature = "appliance")]
+pub mod provider;
 #[cfg(feature = "appliance")]
 pub mod vmm;

@@ -16,7 +16,7 @@ const PURE: [&str; 6] = ["backdoor", "config", "frozen", "link", "net", "plan"];
 /// And what is so within others.
 const PURE_FOLDERS: [&str; 1] = ["listener/vspc/"];
 /// What each room may import of the others.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("backdoor", &[]),
     ("config", &[]),
     ("frozen", &[]),
@@ -28,8 +28,10 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
         "guest",
         &["backdoor", "config", "frozen", "link", "net", "plan", "sys"],
     ),
-    ("listener", &["config", "link"]),
-    ("client", &["listener", "config"]),
+    ("image", &[]),
+    ("provider", &["config", "vmm"]),
+    ("listener", &["config", "image", "link", "provider"]),
+    ("client", &["listener", "config", "image"]),
     ("vmm", &["backdoor", "config", "sys"]),
 ];
 /// What PID 1 runs: nothing of it may panic.

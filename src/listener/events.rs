@@ -46,6 +46,8 @@ pub struct Known {
     state: State,
     link_up: bool,
     removed: bool,
+    /// Its VM is made here: its starts are told as docker does.
+    made: bool,
 }
 
 impl Default for Events {
@@ -78,6 +80,11 @@ impl Events {
         }
     }
 
+    /// Tells that a container was made.
+    pub fn created(&self, record: &ContainerRecord) {
+        self.tell(record, "create", Vec::new());
+    }
+
     /// Tells what has happened to a container.
     pub fn tell(
         &self,
@@ -105,12 +112,13 @@ impl Events {
 
 impl Known {
     /// Of a record, and what is known besides.
-    pub fn of(record: &ContainerRecord, link_up: bool, removed: bool) -> Self {
+    pub fn of(record: &ContainerRecord, link_up: bool, removed: bool, made: bool) -> Self {
         Self {
             boots: record.boots,
             state: record.state,
             link_up,
             removed,
+            made,
         }
     }
 }
@@ -119,7 +127,7 @@ type Change = (&'static str, Vec<(&'static str, String)>);
 
 fn changes(record: &ContainerRecord, before: Known, now: Known) -> Vec<Change> {
     let mut told: Vec<Change> = Vec::new();
-    if now.boots != before.boots {
+    if now.boots != before.boots && !now.made {
         let action = if before.boots == 0 {
             "create"
         } else {
@@ -188,6 +196,7 @@ mod tests {
             state,
             link_up,
             removed: false,
+            made: false,
         }
     }
 

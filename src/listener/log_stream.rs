@@ -83,6 +83,12 @@ impl LogStream {
         })
     }
 
+    /// The same view, to the end of the next run where none goes on.
+    pub fn through_next_run(mut self) -> Self {
+        self.run = self.container.next_run();
+        self
+    }
+
     /// A view of an added session's output, from its first byte to its end.
     pub fn of(container: Arc<Container>, ordered: Ordered, selection: Selection) -> Self {
         let Ordered {

@@ -19,6 +19,7 @@ pub mod keys;
 mod last_words;
 mod lines;
 mod log_stream;
+pub mod machines;
 mod metrics;
 pub mod own_log;
 mod registry;
@@ -44,6 +45,7 @@ use self::accept::PortError;
 use self::clock::Monotonic;
 use self::execs::Execs;
 use self::keys::Keys;
+use self::machines::{MachineError, Machines};
 use self::metrics::Counters;
 use self::registry::{Registry, RegistryError};
 use self::state_dir::{StateDir, StateDirError};
@@ -75,6 +77,8 @@ pub struct Config {
     pub api: Option<SocketAddr>,
     /// The listener's certificate, if it has one.
     pub tls: Option<tls::Files>,
+    /// It makes VMs itself.
+    pub machines: Option<machines::Config>,
 }
 
 /// Why the listener cannot start.
@@ -95,6 +99,9 @@ pub enum ListenError {
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The VMs that it makes.
+    #[error(transparent)]
+    Machines(#[from] MachineError),
     /// Something of the process itself.
     #[error("{action}: {source}")]
     Process {
@@ -116,6 +123,14 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
     let handed = Handed::take()?;
     let state = StateDir::lock(&config.state)?;
     let sockets = Sockets::open(&config, &state, handed).await?;
+    let machines = match config.machines {
+        Some(own) => Some(Arc::new(Machines::open(
+            &config.state,
+            own,
+            sockets.vms_at,
+        )?)),
+        None => None,
+    };
     let shared = Arc::new(Shared {
         registry: Registry::open(&state.containers(), config.rotation)?,
         execs: Execs::default(),
@@ -127,7 +142,9 @@ pub async fn run(config: Config) -> Result<(), ListenError> {
         strangers: Strangers::new(config.strangers_most),
         tls: Tls::open(config.tls)?,
         counters: Counters::default(),
+        machines,
     });
+    Machines::take_up(&shared).await?;
     for container in shared.registry.all() {
         shared.expect_back(&container, container.absence());
     }

@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::listener::Config;
+use crate::image::Registries;
 use crate::listener::store::Rotation;
 use crate::listener::tls::Files;
+use crate::listener::{Config, machines};
 
 /// Smallest `--log-size`, in bytes: two reads of a VM's port.
 const LOG_SIZE_LEAST: u64 = 256 * 1024;
+
+/// VMware's step of memory, in MiB.
+const MEMORY_STEP_MIB: u64 = 4;
+/// Disks are whole blocks of this, in bytes.
+const DISK_STEP: u64 = 1 << 20;
 
 /// Options of `vch listen`.
 #[derive(Debug, Args)]
@@ -74,6 +80,25 @@ pub struct Listen {
     /// Those who may sign the certificates of the API's clients, PEM: whoever has one may do everything.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub client_ca: Option<PathBuf>,
+    /// Make VMs as well, which boot from this medium (bootstrap.iso): docker's create, run and pull work then. Needs
+    /// vmx beside this program, and QEMU, qemu-img and mke2fs.
+    #[arg(long, value_name = "FILE")]
+    pub iso: Option<PathBuf>,
+    /// MiB of memory of a VM for which nobody says another number (docker run --memory).
+    #[arg(long, value_name = "MIB", default_value_t = 256, requires = "iso", value_parser = clap::value_parser!(u64).range(64..))]
+    pub memory: u64,
+    /// Size of containers' disks; of it, only what is written takes room.
+    #[arg(long, value_name = "SIZE", default_value = "8g", requires = "iso", value_parser = size)]
+    pub disk_size: u64,
+    /// VMs that may be on at once; 0: as many as this machine takes.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "iso")]
+    pub machines_most: usize,
+    /// A registry that speaks plain HTTP, HOST:PORT (repeat it for each). Those on this machine may, too.
+    #[arg(long, value_name = "REGISTRY", requires = "iso")]
+    pub plain_registry: Vec<String>,
+    /// Asked before Docker Hub: HOST:PORT (repeat it for each, in their order).
+    #[arg(long, value_name = "REGISTRY", requires = "iso")]
+    pub registry_mirror: Vec<String>,
     /// How the daemon writes its own log on stderr; VCH_LOG sets what (error, warn, info, debug).
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -94,6 +119,16 @@ impl Listen {
     #[must_use]
     pub fn config(self, state: PathBuf) -> Config {
         let certificate = self.tls_cert.zip(self.tls_key);
+        let machines = self.iso.map(|medium| machines::Config {
+            medium,
+            memory_mib: self.memory.next_multiple_of(MEMORY_STEP_MIB),
+            disk_bytes: self.disk_size.next_multiple_of(DISK_STEP),
+            most: self.machines_most,
+            registries: Registries {
+                plain: self.plain_registry,
+                mirrors: self.registry_mirror,
+            },
+        });
         Config {
             port: self.port,
             state,
@@ -111,12 +146,21 @@ impl Listen {
                 vm_ca: self.vm_ca,
                 client_ca: self.client_ca,
             }),
+            machines,
         }
     }
 }
 
-/// `64m` → bytes.
 fn log_size(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes < LOG_SIZE_LEAST {
+        return Err("expected at least 256k".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// `64m` → bytes.
+fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -128,8 +172,7 @@ fn log_size(text: &str) -> Result<u64, String> {
     let number: u64 = digits.parse().map_err(|_| "expected a number".to_owned())?;
     number
         .checked_mul(1 << shift)
-        .filter(|bytes| *bytes >= LOG_SIZE_LEAST)
-        .ok_or_else(|| "expected at least 256k".to_owned())
+        .ok_or_else(|| "more than can be counted".to_owned())
 }
 
 fn port(text: &str) -> Result<SocketAddr, String> {

@@ -31,6 +31,8 @@ impl Session {
                 at: desk.now,
             };
             self.stdin.close(desk);
+            // What comes from now on is the next run's.
+            self.stdin.expected = self.config.restart && self.config.openstdin;
             self.stdout.process_ended(desk);
             self.stderr.process_ended(desk);
             self.stdout.pump(desk);

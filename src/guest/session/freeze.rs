@@ -178,6 +178,7 @@ const AT_LINE_START: u8 = 6;
 const OWED: u8 = 7;
 const GOES_ON: u8 = 8;
 const CUT: u8 = 9;
+const EXPECTED: u8 = 10;
 
 fn keep(fd: Option<&OwnedFd>, to: &mut Writer, kept: &mut Kept) {
     if let Some(fd) = fd {
@@ -194,6 +195,7 @@ impl Input {
         to.number(RECEIVED, self.received);
         to.number(ENDS, self.ends);
         to.number(AT_LINE_START, self.at_line_start);
+        to.number(EXPECTED, self.expected);
     }
 
     fn thaw(from: Record<'_>, channel: Channel) -> io::Result<Self> {
@@ -204,6 +206,7 @@ impl Input {
             received: from.number(RECEIVED),
             ends: from.flag(ENDS),
             at_line_start: from.flag(AT_LINE_START),
+            expected: from.flag(EXPECTED),
             ..Self::none(channel)
         })
     }

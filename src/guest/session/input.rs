@@ -18,8 +18,10 @@ const END_OF_INPUT: u8 = 4;
 #[derive(Debug)]
 pub struct Input {
     pub(super) channel: Channel,
-    /// None: closed. What comes is acknowledged and dropped.
+    /// None: no process reads. What comes is acknowledged and dropped, unless one is expected.
     pub(super) fd: Option<OwnedFd>,
+    /// A process will read: what comes before it waits for it.
+    pub(super) expected: bool,
     pub(super) terminal: bool,
     pub(super) waiting: VecDeque<u8>,
     /// Offset behind `waiting`.
@@ -37,12 +39,21 @@ impl Input {
         Self {
             channel,
             fd: None,
+            expected: false,
             terminal: false,
             waiting: VecDeque::new(),
             received: 0,
             ends: false,
             at_line_start: true,
             watched: false,
+        }
+    }
+
+    /// The input of a process that has yet to start.
+    pub fn expected(channel: Channel) -> Self {
+        Self {
+            expected: true,
+            ..Self::none(channel)
         }
     }
 
@@ -62,26 +73,29 @@ impl Input {
         }
     }
 
-    /// It goes on where an earlier run's has ended.
-    pub fn after(self, earlier: &Self) -> Self {
+    /// It goes on where an earlier run's has ended, with what has come since.
+    pub fn after(self, earlier: &mut Self) -> Self {
         Self {
             received: earlier.received,
             ends: earlier.ends,
+            waiting: std::mem::take(&mut earlier.waiting),
             ..self
         }
     }
 
-    /// A process may read now: an end that came before it is its end.
+    /// A process may read now: what came before it is its own, the end too.
     pub fn begin(&mut self, desk: &mut Desk<'_>) {
         if self.ends {
             self.end(self.received, desk);
+        } else {
+            self.pump(desk);
         }
     }
 
     /// Bytes have come, behind all before them.
     pub fn data(&mut self, offset: u64, bytes: &[u8], desk: &mut Desk<'_>) {
         self.received = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if self.fd.is_some() && !self.ends {
+        if (self.fd.is_some() || self.expected) && !self.ends {
             self.waiting.extend(bytes);
         }
         self.pump(desk);
@@ -150,6 +164,7 @@ impl Input {
             log::error!("unwatching stdin of a session: {error}");
         }
         self.watched = false;
+        self.expected = false;
         self.waiting = VecDeque::new();
         self.acknowledge(desk);
     }

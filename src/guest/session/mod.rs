@@ -128,6 +128,11 @@ const TERMINAL: (u16, u16) = (24, 80);
 impl Session {
     /// A session that is configured and does not run yet.
     pub fn new(channel: Channel, config: model::Session, role: Role) -> Self {
+        let stdin = if config.openstdin {
+            Input::expected(channel)
+        } else {
+            Input::none(channel)
+        };
         Self {
             channel,
             held_back: config.runblock,
@@ -135,7 +140,7 @@ impl Session {
             role,
             state: State::Waiting,
             started: None,
-            stdin: Input::none(channel),
+            stdin,
             stdout: Output::none(channel, Stream::Stdout),
             stderr: Output::none(channel, Stream::Stderr),
             tried: Vec::new(),

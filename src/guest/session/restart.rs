@@ -22,7 +22,6 @@ impl Session {
         let (record, at) = (record.clone(), *at);
         let wait = self.restarts.another(at.saturating_sub(self.begun));
         let count = self.restarts.count;
-        self.stdin.close(desk);
         self.stdout.let_go(desk);
         self.stderr.let_go(desk);
         self.master = None;

@@ -130,7 +130,7 @@ impl Session {
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
         self.begun = desk.now;
-        self.stdin = streams.stdin.after(&self.stdin);
+        self.stdin = streams.stdin.after(&mut self.stdin);
         self.stdout = streams.stdout.going_on(self.config.restart);
         self.stderr = streams.stderr.going_on(self.config.restart);
         self.master = streams.master;
@@ -181,7 +181,7 @@ impl Session {
                 self.begun = desk.now;
                 self.stdout = Output::new(self.channel, Stream::Stdout, output);
                 if let Some(input) = input {
-                    self.stdin = Input::pipe(self.channel, input).after(&self.stdin);
+                    self.stdin = Input::pipe(self.channel, input).after(&mut self.stdin);
                 }
                 self.state = State::Running { pid, pidfd };
                 self.told_running(pid, desk);

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use super::bench::PRIMARY;
 use super::{Bench, alone, shell};
 use crate::config::model::Session;
+use crate::guest::event_loop::now;
 use crate::link::{Control, Stream};
 
 /// Types all of it, as fast as the link takes it, and the end.
@@ -41,6 +44,38 @@ fn stdin_of_more_than_a_pipe_reaches_a_process_that_does_not_read_yet() {
                 bench.until("stdin acknowledged", |bench| {
                     bench.link.unacknowledged().is_zero()
                 });
+            }
+        },
+    );
+}
+
+#[test]
+fn input_that_comes_before_the_process_is_its_own() {
+    alone(
+        "guest::tests::input::input_that_comes_before_the_process_is_its_own",
+        || {
+            for length in [0, 3, 300_000] {
+                let bytes: Vec<u8> = (0..length).map(|at: u32| b'!' + (at % 89) as u8).collect();
+                let held = Session {
+                    runblock: true,
+                    ..open("exec cat")
+                };
+                let mut bench = Bench::start(vec![held]);
+                bench.until("the session", |bench| bench.open.contains(&PRIMARY));
+                let taken = bench.link.write(PRIMARY, Stream::Stdin, &bytes);
+                if taken == bytes.len() {
+                    bench.link.finish(PRIMARY, Stream::Stdin);
+                }
+                let later = now() + Duration::from_millis(100);
+                bench.until("a while", |_| now() > later);
+                assert!(!bench.is_running(PRIMARY), "it waits for its start");
+                assert!(bench.link.send(&Control::Start { channel: PRIMARY }));
+                type_in(&mut bench, &bytes[taken..]);
+                assert_eq!(bench.ended(PRIMARY).status, 0);
+                assert!(
+                    bench.stdout(PRIMARY).as_bytes() == bytes,
+                    "{length} bytes came back different"
+                );
             }
         },
     );

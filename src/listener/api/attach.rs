@@ -72,16 +72,20 @@ pub(super) async fn attach(
         begin,
         params.flag("stream"),
     )
-    .await?;
+    .await?
+    .through_next_run();
     // A process that waits for its first client has one now. One whose VM is away gets it when that is back.
     if let Err(error) = container.start() {
         tracing::debug!(id, %error, "not started for a client");
     }
+    let made = container.made();
+    let ends_stdin = made.is_none_or(|made| made.spec.stdin_once());
     let client = Attached {
         container,
         whose: Whose::Primary,
         stdin: seat.types(),
         keys: tty.then_some(keys),
+        ends_stdin,
         _seat: Some(seat),
     };
     Ok(client.take_over(request, output))
@@ -145,6 +149,8 @@ pub(super) struct Attached {
     pub(super) stdin: bool,
     /// Looked for on a terminal only.
     pub(super) keys: Option<DetachKeys>,
+    /// The end of its input is the end of the process's.
+    pub(super) ends_stdin: bool,
     /// Its place among others; an added session has one client.
     pub(super) _seat: Option<Seat>,
 }
@@ -272,7 +278,7 @@ impl Attached {
         if !self.stdin {
             return InputEnd::Closed;
         }
-        if self.keys.is_some() {
+        if self.keys.is_some() || !self.ends_stdin {
             return InputEnd::Detached;
         }
         if let Err(error) = self.container.end_stdin(&self.whose).await {

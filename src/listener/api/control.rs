@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -15,12 +16,12 @@ use super::params::Params;
 use super::shape::Waited;
 use super::{Api, RawParams, done, find, unchanged};
 use crate::listener::container::{Condition, Container};
+use crate::listener::machines;
 use crate::listener::signals;
 use crate::listener::store::Whose;
-use crate::listener::store::state::State as Life;
 
 /// Seconds between the stop signal and SIGKILL, when nobody says another number.
-const STOP_GRACE_S: u32 = 10;
+const STOP_GRACE_S: i64 = 10;
 /// What a VM may take beyond the grace until its exit is known, before `stop` says that it failed.
 const STOP_SLACK: Duration = Duration::from_secs(30);
 /// What a forced removal gives the VM to die in.
@@ -43,6 +44,12 @@ pub(super) async fn wait(
             )));
         }
     };
+    let never = container.made().is_some() && container.snapshot().record.boots == 0;
+    if never && condition == Condition::NotRunning && container.between_runs() && !container.is_on()
+    {
+        // Docker's answer for one that was never started.
+        return Ok(Json(Waited::default()).into_response());
+    }
     // The head goes at once: clients wait for it before they go on; the body comes with the exit.
     let (pieces, body) = piecewise();
     tokio::spawn(async move {
@@ -63,7 +70,16 @@ pub(super) async fn start(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let container = find(&shared.registry, &id)?;
-    if matches!(container.snapshot().record.state, Life::Exited | Life::Lost) {
+    if container.made().is_some() && (container.between_runs() || !container.is_on()) {
+        machines::start(&shared, &container).await?;
+        return Ok(done());
+    }
+    if container.is_on() && container.has_ended() {
+        // Its machine is on its way out.
+        machines::start(&shared, &container).await?;
+        return Ok(done());
+    }
+    if container.has_ended() {
         return Err(ApiError::conflict(format!(
             "container {id} has ended, and its VM with it: power the VM on"
         )));
@@ -96,14 +112,14 @@ pub(super) async fn stop(
 ) -> Result<Response, ApiError> {
     let params = Params(query);
     let container = find(&shared.registry, &id)?;
-    if matches!(container.snapshot().record.state, Life::Exited | Life::Lost) {
+    let grace_s = grace(&params, &container)?;
+    if container.made().is_some() {
+        let stopped = machines::stop(&shared, &container, grace_s).await?;
+        return Ok(if stopped { done() } else { unchanged() });
+    }
+    if container.has_ended() {
         return Ok(unchanged());
     }
-    let seconds = params
-        .number::<i64>("t")?
-        .unwrap_or(i64::from(STOP_GRACE_S));
-    // Negative: as long as it takes.
-    let grace_s = u32::try_from(seconds).unwrap_or(u32::MAX);
     container.stop(grace_s)?;
     let limit = Duration::from_secs(u64::from(grace_s)) + STOP_SLACK;
     match timeout(limit, container.wait(Condition::NotRunning)).await {
@@ -113,6 +129,14 @@ pub(super) async fn stop(
             limit.as_secs()
         ))),
     }
+}
+
+/// Seconds that a stop leaves: as asked for, else as the container was made, else docker's.
+pub(super) fn grace(params: &Params, container: &Container) -> Result<u32, ApiError> {
+    let own = container.made().and_then(|made| made.spec.stop_timeout());
+    let seconds = params.number::<i64>("t")?.or(own);
+    // Negative: as long as it takes.
+    Ok(u32::try_from(seconds.unwrap_or(STOP_GRACE_S)).unwrap_or(u32::MAX))
 }
 
 pub(super) async fn resize(
@@ -142,6 +166,10 @@ pub(super) async fn remove(
     let params = Params(query);
     let container = find(&shared.registry, &id)?;
     let force = params.flag("force");
+    if container.made().is_some() {
+        machines::remove(&shared, &container, force).await?;
+        return Ok(done());
+    }
     if force {
         put_down(&container).await;
     }

@@ -20,10 +20,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 20] = [
-    ("/containers/create", MADE_ELSEWHERE),
-    ("/containers/prune", "remove them one by one: docker rm ID"),
-    ("/containers/{id}/restart", POWERED_ELSEWHERE),
+const REFUSED: [(&str, &str); 16] = [
     ("/containers/{id}/pause", "suspend its VM where that runs"),
     ("/containers/{id}/unpause", "resume its VM where that runs"),
     (
@@ -49,7 +46,6 @@ const REFUSED: [(&str, &str); 20] = [
     ),
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
-    ("/images/create", IMAGES_ELSEWHERE),
     ("/images/load", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),
     ("/networks/create", "a VM's networks are made where it is"),
@@ -62,17 +58,13 @@ const REFUSED: [(&str, &str); 20] = [
 ];
 /// How long a client may go on sending what nobody wants.
 const DRAIN_MOST: Duration = Duration::from_secs(10);
-const MADE_ELSEWHERE: &str = "VMs are made elsewhere and call this appliance's port: vmx run FILE.vmx starts one on a \
-                              developer's machine, the README says how on ESXi";
-const POWERED_ELSEWHERE: &str = "docker stop ID ends its VM; power it on again where it is";
-const IMAGES_ELSEWHERE: &str = "images are unpacked where VMs are made, none is kept here";
+const IMAGES_ELSEWHERE: &str = "images are made elsewhere and pulled from a registry";
 
 /// All of it.
 pub(super) fn routes() -> Router<std::sync::Arc<Shared>> {
     let routes = Router::new()
         .route("/version", get(version))
         .route("/info", get(info))
-        .route("/images/json", get(|| async { Json(json!([])) }))
         .route("/networks", get(|| async { Json(json!([])) }))
         .route("/volumes", get(volumes))
         .route("/system/df", get(disk_usage));
@@ -120,6 +112,8 @@ async fn info(State(shared): Api) -> Json<Value> {
         let states = snapshots.iter().map(|s| s.record.state);
         states.filter(|state| wanted(*state)).count()
     };
+    let images = shared.machines.as_deref();
+    let images = images.map_or(0, |machines| machines.images.all().len());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let uname = rustix::system::uname();
     let memory = rustix::system::sysinfo();
@@ -132,7 +126,7 @@ async fn info(State(shared): Api) -> Json<Value> {
         "ContainersRunning": count(|state| state == Life::Running),
         "ContainersPaused": 0,
         "ContainersStopped": count(|state| state != Life::Running),
-        "Images": 0,
+        "Images": images,
         "Driver": "vm",
         "DriverStatus": [["Each container", "a virtual machine of its own, elsewhere"]],
         "LoggingDriver": "json-file",
@@ -158,11 +152,18 @@ async fn volumes() -> Json<Value> {
     Json(json!({ "Volumes": [], "Warnings": null }))
 }
 
-/// Images, volumes and disks are elsewhere.
-async fn disk_usage() -> Json<Value> {
+/// Volumes are elsewhere; a container's disk is shared with its image's.
+async fn disk_usage(State(shared): Api) -> Json<Value> {
     let none = json!([]);
+    let machines = shared.machines.as_deref();
+    let all = machines.map_or_else(Vec::new, |machines| machines.images.all());
+    let bytes: u64 = all.iter().map(|image| image.size).sum();
+    let images: Vec<Value> = all
+        .iter()
+        .map(|image| super::images::row(&shared, image))
+        .collect();
     Json(json!({
-        "LayersSize": 0, "Images": none, "Containers": none, "Volumes": none, "BuildCache": none,
+        "LayersSize": bytes, "Images": images, "Containers": none, "Volumes": none, "BuildCache": none,
     }))
 }
 
@@ -174,7 +175,7 @@ fn kernel() -> String {
 }
 
 /// As docker calls it.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -5,8 +5,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::image::ImageError;
 use crate::listener::container::ClientError;
 use crate::listener::execs::ExecError;
+use crate::listener::machines::{MachineError, Wish};
 use crate::listener::registry::ResolveError;
 use crate::listener::store::LogError;
 
@@ -98,6 +100,48 @@ impl From<ExecError> for ApiError {
             ExecError::None(_) => StatusCode::NOT_FOUND,
             ExecError::Started(_) => StatusCode::CONFLICT,
             ExecError::Full => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self {
+            status,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<MachineError> for ApiError {
+    fn from(error: MachineError) -> Self {
+        let status = match error {
+            MachineError::Client(error) => return error.into(),
+            MachineError::Image(error) => return error.into(),
+            MachineError::Wish(Wish::Refused(_)) => StatusCode::NOT_IMPLEMENTED,
+            MachineError::Wish(Wish::Bad(_))
+            | MachineError::BadName(_)
+            | MachineError::NotStarted(_) => StatusCode::BAD_REQUEST,
+            MachineError::NoImage(_) => StatusCode::NOT_FOUND,
+            MachineError::NameTaken { .. } | MachineError::Elsewhere(_) => StatusCode::CONFLICT,
+            MachineError::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+            MachineError::Provider(_)
+            | MachineError::State(_)
+            | MachineError::Registry(_)
+            | MachineError::Key(_)
+            | MachineError::Random(_)
+            | MachineError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self {
+            status,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> Self {
+        let status = match error {
+            ImageError::Name(_) => StatusCode::BAD_REQUEST,
+            ImageError::Unknown(_) | ImageError::Denied(_) | ImageError::Platform { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self {
             status,

@@ -200,6 +200,7 @@ pub(super) async fn start(
         ..Selection::all(!entry.order.tty)
     };
     let client = Attached {
+        ends_stdin: true,
         _seat: None,
         whose,
         stdin,

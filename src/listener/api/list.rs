@@ -12,9 +12,9 @@ use crate::listener::clock::now_ns;
 use crate::listener::container::Snapshot;
 use crate::listener::store::state::State as Life;
 
-/// The filters that are heeded, of docker's; nothing here has labels, volumes or networks to choose by.
-const FILTERS: [&str; 7] = [
-    "ancestor", "before", "exited", "id", "name", "since", "status",
+/// The filters that are heeded, of docker's; nothing here has volumes or networks to choose by.
+const FILTERS: [&str; 8] = [
+    "ancestor", "before", "exited", "id", "label", "name", "since", "status",
 ];
 /// Those that ask for containers that do not run, too, as with docker.
 const OF_ALL: [&str; 4] = ["before", "exited", "since", "status"];
@@ -63,7 +63,19 @@ pub(super) async fn list(
 fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
     let record = &snapshot.record;
     match name {
-        "ancestor" => is_image(&record.image, value),
+        "ancestor" => {
+            let spec = snapshot.spec.as_deref();
+            let id = spec.map_or("", |spec| crate::image::store::hex(&spec.image_id));
+            let digits = crate::image::store::hex(value);
+            is_image(&record.image, value) || (digits.len() >= 12 && id.starts_with(digits))
+        }
+        "label" => snapshot.spec.as_deref().is_some_and(|spec| {
+            let labels = spec.labels();
+            match value.split_once('=') {
+                Some((name, wanted)) => labels.get(name).is_some_and(|own| own == wanted),
+                None => labels.contains_key(value),
+            }
+        }),
         "exited" => {
             let exit = record.exit().filter(|_| record.state == Life::Exited);
             exit.is_some_and(|exit| exit.record.status.to_string() == value)

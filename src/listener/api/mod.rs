@@ -3,11 +3,13 @@
 pub mod attach;
 mod body;
 mod control;
+mod create;
 mod engine;
 mod error;
 mod events;
 pub mod exec;
 mod filters;
+mod images;
 mod list;
 mod logs;
 mod networks;
@@ -156,6 +158,16 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/containers/{id}", delete(control::remove))
+        .route("/containers/{id}/restart", post(create::restart))
+        .route("/containers/create", post(create::create))
+        .route("/containers/prune", post(create::prune))
+        .route("/images/json", get(images::list))
+        .route("/images/create", post(images::pull))
+        .route("/images/prune", post(images::prune))
+        .route(
+            "/images/{*rest}",
+            get(images::about).post(images::name).delete(images::remove),
+        )
         .merge(engine::routes())
         .fallback(|| async { ApiError::not_found("page not found") })
         .method_not_allowed_fallback(|| async { ApiError::not_found("page not found") })

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::networks;
 use crate::listener::container::{Outcome, Snapshot};
+use crate::listener::machines::Spec;
 use crate::listener::store::state::{ContainerRecord, State};
 use crate::listener::vspc::About;
 
@@ -26,16 +27,16 @@ pub struct Summary {
     pub names: Vec<String>,
     /// Repository of its image.
     pub image: String,
-    /// ID of its image: not known to the listener.
+    /// ID of its image, where its VM was made here.
     #[serde(rename = "ImageID")]
     pub image_id: String,
     /// Program and arguments, joined by spaces.
     pub command: String,
     /// Seconds since 1970.
     pub created: u64,
-    /// Published ports: none yet.
+    /// Published ports, where its VM was made here.
     pub ports: Vec<Value>,
-    /// Labels: none yet.
+    /// Labels, where its VM was made here.
     pub labels: BTreeMap<String, String>,
     /// `created`, `running`, `exited`, `dead`.
     pub state: String,
@@ -105,15 +106,17 @@ impl Waited {
 /// A container's row.
 pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
     let record = &snapshot.record;
+    let spec = snapshot.spec.as_deref();
+    let running = record.state == State::Running;
     Summary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
         image: record.image.clone(),
-        image_id: String::new(),
+        image_id: spec.map_or(String::new(), |spec| spec.image_id.clone()),
         command: command(record).join(" "),
         created: record.created_ns / 1_000_000_000,
-        ports: Vec::new(),
-        labels: BTreeMap::new(),
+        ports: spec.filter(|_| running).map_or(Vec::new(), ports),
+        labels: spec.map_or(BTreeMap::new(), Spec::labels),
         state: state_word(record.state).to_owned(),
         status: status(snapshot, now_ns),
         network_settings: json!({ "Networks": networks::by_name(&record.run.network) }),
@@ -133,7 +136,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
     let restarts = primary.map_or(0, |p| u64::from(p.restarts));
     let error = exit.map_or("", |e| e.record.reason.as_str());
     let hostname: String = record.id.chars().take(12).collect();
-    json!({
+    let mut details = json!({
         "Id": record.id,
         "Created": rfc3339(record.created_ns),
         "Path": command.first(),
@@ -191,7 +194,63 @@ pub fn details(snapshot: &Snapshot) -> Value {
             "Streams": snapshot.positions.streams,
             "Record": record,
         },
-    })
+    });
+    if let Some(spec) = &snapshot.spec {
+        as_asked_for(&mut details, spec, snapshot.restarts, &hostname);
+    }
+    details
+}
+
+/// What is known of a container that was made here, in the place of what can be guessed of others.
+fn as_asked_for(details: &mut Value, spec: &Spec, restarts: u64, hostname: &str) {
+    details["Image"] = json!(spec.image_id);
+    details["RestartCount"] = json!(restarts);
+    details["Config"] = spec.config.clone();
+    if spec.config["Hostname"] == "" {
+        details["Config"]["Hostname"] = json!(hostname);
+    }
+    let mut host = spec.host.clone();
+    // As docker fills in what its clients leave out; some of them rely on it.
+    if host["LogConfig"]["Type"]
+        .as_str()
+        .unwrap_or_default()
+        .is_empty()
+    {
+        host["LogConfig"] = json!({ "Type": "json-file", "Config": {} });
+    }
+    if host["NetworkMode"].as_str().unwrap_or_default().is_empty() {
+        host["NetworkMode"] = json!("default");
+    }
+    for (name, usual) in [
+        ("AutoRemove", json!(false)),
+        (
+            "RestartPolicy",
+            json!({ "Name": "no", "MaximumRetryCount": 0 }),
+        ),
+    ] {
+        if host[name].is_null() {
+            host[name] = usual;
+        }
+    }
+    details["HostConfig"] = host;
+    let ports = spec.ports.iter().map(|(port, hosts)| {
+        let hosts = hosts.iter();
+        let hosts = hosts.map(|(ip, port)| json!({ "HostIp": ip, "HostPort": port.to_string() }));
+        (port.clone(), hosts.collect::<Value>())
+    });
+    details["NetworkSettings"]["Ports"] = Value::Object(ports.collect());
+}
+
+/// Published ports as a list shows them.
+fn ports(spec: &Spec) -> Vec<Value> {
+    let all = spec.ports.iter().flat_map(|(port, hosts)| {
+        let (private, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+        let private: u16 = private.parse().unwrap_or_default();
+        hosts.iter().map(move |(ip, public)| {
+            json!({ "IP": ip, "PrivatePort": private, "PublicPort": public, "Type": kind })
+        })
+    });
+    all.collect()
 }
 
 /// What a VM's host has told of its port.
@@ -238,7 +297,9 @@ fn status(snapshot: &Snapshot, now_ns: u64) -> String {
         }
         State::Lost => format!("Lost {} ago", ago(record.finished_ns)),
     };
-    if matches!(record.state, State::Created | State::Running) && !snapshot.link_up {
+    let expected =
+        matches!(record.state, State::Created | State::Running) && !snapshot.between_runs;
+    if expected && !snapshot.link_up {
         text += " (link down)";
     }
     if snapshot.trouble.is_some() {

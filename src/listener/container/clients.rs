@@ -71,9 +71,19 @@ pub enum Condition {
 pub struct RunWatch {
     epoch: u64,
     whose: Whose,
+    /// The run of this epoch is over: the one after it is meant.
+    pub(super) next: bool,
 }
 
 impl RunWatch {
+    pub(super) fn primary_of(epoch: u64) -> Self {
+        Self {
+            epoch,
+            whose: Whose::Primary,
+            next: false,
+        }
+    }
+
     /// It watches a session that was added to the container.
     pub fn is_added(&self) -> bool {
         self.whose != Whose::Primary
@@ -94,6 +104,12 @@ impl RunWatch {
             return Some(Outcome::Removed(inner.record.exit().cloned()));
         }
         let current = inner.record.run.epoch;
+        if self.next {
+            if current == self.epoch {
+                return None;
+            }
+            (self.next, self.epoch) = (false, current);
+        }
         if current != self.epoch {
             if let Some((epoch, exit)) = &inner.previous
                 && *epoch == self.epoch
@@ -173,11 +189,16 @@ impl Container {
         })
     }
 
+    /// Its process has ended, or its VM is lost.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.lock().record.state, State::Exited | State::Lost)
+    }
+
     /// A watch over a session of the current run.
     pub fn run(&self, whose: Whose) -> RunWatch {
         RunWatch {
-            epoch: self.lock().record.run.epoch,
             whose,
+            ..RunWatch::primary_of(self.lock().record.run.epoch)
         }
     }
 
@@ -218,6 +239,9 @@ impl Container {
     /// Nothing runs, or the VM is not connected.
     pub fn signal(&self, signal: &str) -> Result<(), ClientError> {
         let mut inner = self.lock();
+        if inner.machine.is_some() && !inner.is_on() {
+            return Err(ClientError::NotRunning(inner.called()));
+        }
         let channel = inner.running(&Whose::Primary)?;
         inner.command(Control::Signal {
             channel,
@@ -373,6 +397,9 @@ impl Inner {
 
     /// Channel of the session, if its process may still do something.
     fn running(&self, whose: &Whose) -> Result<Channel, ClientError> {
+        if self.between_runs() {
+            return Err(ClientError::NotStarted(self.called()));
+        }
         self.unfinished()?;
         match whose {
             Whose::Primary => {

@@ -5,6 +5,7 @@
 mod clients;
 mod connection;
 mod execs;
+mod made;
 mod outgoing;
 mod seats;
 mod stdin;
@@ -12,6 +13,7 @@ mod vm;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -20,6 +22,7 @@ use self::outgoing::Outgoing;
 use self::seats::Seats;
 use self::stdin::Stdin;
 use super::events::{Events, Known};
+use super::machines::Spec;
 use super::store::state::{ContainerRecord, State, StoredExit};
 use super::store::{Log, LogError, Positions, Reader, Rotation, StateError, Whose};
 use crate::link::{Channel, Stream};
@@ -27,6 +30,7 @@ use crate::link::{Channel, Stream};
 pub use clients::{ClientError, Condition, Outcome, RunWatch, Seat};
 pub use connection::{Connection, Origin};
 pub use execs::Ordered;
+pub use made::{Began, Made};
 pub use seats::{Access, NoAccess, Taken};
 pub use vm::{VmError, Welcomed};
 
@@ -43,6 +47,8 @@ pub struct Container {
     /// Who is told what happens, and what they know.
     events: OnceLock<Arc<Events>>,
     known: Mutex<Known>,
+    /// Where its VM is made here.
+    made: OnceLock<Made>,
     /// stdin was taken by the guest, or will never be.
     stdin_moved: Notify,
 }
@@ -71,6 +77,8 @@ struct Inner {
     former: Vec<u64>,
     /// Grows whenever the link comes or goes: tells one absence of the VM from the next.
     absence: u64,
+    /// Where its VM is made here: how that is.
+    machine: Option<made::Machine>,
 }
 
 /// A time without link that has begun; see [`Container::give_up`].
@@ -114,6 +122,12 @@ pub struct Snapshot {
     pub end: u64,
     /// Why nothing is being stored now.
     pub trouble: Option<String>,
+    /// As it was asked for, where its VM is made here.
+    pub spec: Option<Arc<Spec>>,
+    /// It has not been started, or has ended and not been started again.
+    pub between_runs: bool,
+    /// Times that it was started again by the appliance.
+    pub restarts: u64,
 }
 
 impl Container {
@@ -135,10 +149,11 @@ impl Container {
             end: log.end(),
             changes: 0,
         };
-        let known = Known::of(&record, false, false);
+        let known = Known::of(&record, false, false, false);
         Ok(Self {
             events: OnceLock::new(),
             known: Mutex::new(known),
+            made: OnceLock::new(),
             id: id.to_owned(),
             dir: dir.to_owned(),
             inner: Mutex::new(Inner {
@@ -156,6 +171,7 @@ impl Container {
                 up_ms: 0,
                 former: Vec::new(),
                 absence: 0,
+                machine: None,
             }),
             progress: watch::Sender::new(progress),
             stdin_moved: Notify::new(),
@@ -189,6 +205,12 @@ impl Container {
             positions: inner.log.positions().clone(),
             end: inner.log.end(),
             trouble: inner.trouble.clone(),
+            spec: self.made.get().map(|made| Arc::clone(&made.spec)),
+            between_runs: inner.between_runs(),
+            restarts: self
+                .made
+                .get()
+                .map_or(0, |made| made.restarts.load(Ordering::Relaxed)),
         }
     }
 
@@ -228,7 +250,12 @@ impl Container {
             progress.changes += u64::from(changed);
         });
         if changed {
-            let now = Known::of(&inner.record, inner.link_up, inner.removed);
+            let now = Known::of(
+                &inner.record,
+                inner.link_up,
+                inner.removed,
+                inner.machine.is_some(),
+            );
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(events) = self.events.get().filter(|_| now != *known) {
                 events.changed(&inner.record, *known, now);

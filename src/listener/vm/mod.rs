@@ -28,6 +28,7 @@ use super::container::{Absence, Connection, Container, Origin};
 use super::execs::Execs;
 use super::keys::Keys;
 use super::last_words;
+use super::machines::Machines;
 use super::metrics::Counters;
 use super::registry::Registry;
 use super::store::Batch;
@@ -96,6 +97,8 @@ pub struct Shared {
     pub counters: Counters,
     /// Connections that are no VM's yet.
     pub strangers: Arc<Strangers>,
+    /// Where the appliance makes VMs itself: them and their images.
+    pub machines: Option<Arc<Machines>>,
 }
 
 impl Shared {

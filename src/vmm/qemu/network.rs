@@ -1,4 +1,4 @@
-//! Network adapters, each on a user-mode network of its own: no privilege, no bridge.
+//! Network adapters, each on a user-mode network of its own: no privilege, no bridge; ports of the host may lead to it.
 
 use super::lines::{Device, LineError, Lines, Options};
 use super::{BootOrder, Plan};
@@ -21,6 +21,7 @@ pub(super) fn add(plan: &mut Plan, lines: &Lines, order: &BootOrder) -> Result<(
             .with("mac", address(plan, lines, &id, number)?)
             .with_some("bootindex", boot);
         if let Some(netdev) = connection(plan, lines, &device)? {
+            let netdev = forwards(lines, &id, netdev)?;
             plan.option("-netdev", netdev.with("id", &id));
             adapter = adapter.with("netdev", &id);
         }
@@ -105,6 +106,32 @@ fn connection(
             Ok(Some(user))
         }
     }
+}
+
+/// Ports of the host that lead to the adapter: `tcp:127.0.0.1:8080:80`, joined by commas; a key of our own.
+fn forwards(lines: &Lines, id: &str, netdev: Options) -> Result<Options, LineError> {
+    let key = format!("{id}.forward");
+    let Some(text) = lines.choice(&key) else {
+        return Ok(netdev);
+    };
+    let expected = "PROTOCOL:ADDRESS:PORT:PORT, as tcp:127.0.0.1:8080:80, joined by commas";
+    text.split(',').try_fold(netdev, |netdev, forward| {
+        let parts = forward
+            .trim()
+            .split_once(':')
+            .and_then(|(protocol, rest)| Some((protocol, rest.rsplit_once(':')?)));
+        let good = |protocol: &str, host: &str, port: &str| {
+            matches!(protocol, "tcp" | "udp")
+                && host.parse::<std::net::SocketAddrV4>().is_ok()
+                && port.parse::<u16>().is_ok()
+        };
+        match parts {
+            Some((protocol, (host, port))) if good(protocol, host, port) => {
+                Ok(netdev.with("hostfwd", format!("{protocol}:{host}-:{port}")))
+            }
+            _ => Err(lines.bad(&key, expected)),
+        }
+    })
 }
 
 fn address(plan: &Plan, lines: &Lines, id: &str, number: u32) -> Result<String, LineError> {

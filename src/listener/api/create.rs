@@ -1,0 +1,101 @@
+//! `POST /containers/create`, and what an appliance that makes its VMs does with them besides.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::params::Params;
+use super::{Api, RawParams, control, done, find};
+use crate::listener::machines::{self, MachineError, Machines};
+use crate::listener::vm::Shared;
+
+/// Why an appliance without machines of its own does none of it.
+pub(super) const MADE_ELSEWHERE: &str = "not possible: VMs are made elsewhere and call this appliance's port: vmx run FILE.vmx starts one on a \
+     developer's machine, the README says how on ESXi; vch listen --iso makes VMs itself";
+
+/// The machines, where the appliance makes them.
+pub(super) fn machines(shared: &Shared) -> Result<&Machines, ApiError> {
+    let machines = shared.machines.as_deref();
+    machines.ok_or_else(|| ApiError::not_implemented(MADE_ELSEWHERE))
+}
+
+/// A request's body as JSON.
+pub(super) fn json_body(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| ApiError::bad_request(format!("the body is no JSON: {e}")))
+}
+
+pub(super) async fn create(
+    State(shared): Api,
+    Query(query): RawParams,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let machines = machines(&shared)?;
+    let params = Params(query);
+    platform(&params)?;
+    let body = json_body(&body)?;
+    let container = machines.create(&shared, params.text("name"), &body).await?;
+    shared
+        .registry
+        .events()
+        .created(&container.snapshot().record);
+    let answer = json!({ "Id": container.id(), "Warnings": [] });
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// Another platform than this machine's is not emulated.
+pub(super) fn platform(params: &Params) -> Result<(), ApiError> {
+    let own = format!("linux/{}", super::engine::architecture());
+    match params.text("platform") {
+        None => Ok(()),
+        Some(asked) if asked == own || asked == "linux" => Ok(()),
+        Some(asked) => Err(ApiError::bad_request(format!(
+            "platform {asked}: VMs of this appliance are {own}"
+        ))),
+    }
+}
+
+pub(super) async fn restart(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let container = find(&shared.registry, &id)?;
+    let grace_s = control::grace(&Params(query), &container)?;
+    machines::stop(&shared, &container, grace_s).await?;
+    machines::start(&shared, &container).await?;
+    Ok(done())
+}
+
+/// Removes all that do not run and were made here.
+pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
+    machines(&shared)?;
+    let mut deleted = Vec::new();
+    for container in shared.registry.all() {
+        if container.made().is_none() || container.is_on() {
+            continue;
+        }
+        match machines::remove(&shared, &container, false).await {
+            Ok(()) => deleted.push(container.id().to_owned()),
+            // Somebody has just started it.
+            Err(MachineError::Client(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(
+        json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 }),
+    ))
+}
+
+/// For a task of its own.
+pub(super) fn shared_machines(shared: &Arc<Shared>) -> Result<Arc<Machines>, ApiError> {
+    machines(shared)?;
+    let machines = shared.machines.clone();
+    machines.ok_or_else(|| ApiError::not_implemented(MADE_ELSEWHERE))
+}

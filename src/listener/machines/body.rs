@@ -1,0 +1,573 @@
+//! `POST /containers/create`: docker's request and the image → what the machine is to be, and what is remembered.
+//! An option that is accepted has its effect; one that cannot have it is refused by name.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::fields::{Fields, Wish};
+use super::ports::{forwards, network_mode, networking, networks, ports};
+use super::spec::Spec;
+use crate::config::isolation::Isolation;
+use crate::config::model::{ContainerVm, Mount, Session};
+use crate::image::Image;
+use crate::provider::Machine;
+
+/// MiB: the least that a machine starts with, and the step of VMware's.
+const MEMORY_LEAST_MIB: u64 = 64;
+const MEMORY_STEP_MIB: u64 = 4;
+const MIB: i64 = 1 << 20;
+/// Of docker's NanoCpus: one processor.
+const NANO: i64 = 1_000_000_000;
+/// Docker's size of /dev/shm, which is ours, too.
+const SHM_BYTES: i64 = 64 << 20;
+
+/// What does not depend on the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    /// MiB of a machine for which nobody says another number.
+    pub(super) memory_mib: u64,
+    pub(super) now_ns: u64,
+}
+
+/// Options that cannot be had, and what to do instead.
+const REASONS: [(&str, &str); 14] = [
+    (
+        "Binds",
+        "is not possible: a VM has no folder of this host; docker cp, or an image of your own, brings files in",
+    ),
+    (
+        "Mounts",
+        "is not possible: a VM has no folder of this host; docker cp, or an image of your own, brings files in",
+    ),
+    (
+        "Volumes",
+        "is not done yet: files live on the container's own disk",
+    ),
+    (
+        "VolumesFrom",
+        "is not possible: each container has a disk of its own",
+    ),
+    ("Devices", "is not possible: a VM has devices of its own"),
+    (
+        "DeviceRequests",
+        "is not possible: a VM has devices of its own",
+    ),
+    (
+        "PidMode",
+        "is not possible: each container is a machine of its own",
+    ),
+    (
+        "IpcMode",
+        "is not possible: each container is a machine of its own",
+    ),
+    (
+        "UTSMode",
+        "is not possible: each container is a machine of its own",
+    ),
+    ("Healthcheck", "is not done yet"),
+    ("Links", "is not possible: publish a port instead (-p)"),
+    ("ExtraHosts", "is not done yet"),
+    (
+        "PublishAllPorts",
+        "is not done yet: publish each port by its number (-p)",
+    ),
+    (
+        "StorageOpt",
+        "is not done: vch listen --disk-size says how large disks are",
+    ),
+];
+
+/// The machine of a request, without ID, name and keys.
+pub(super) fn machine(
+    body: &Value,
+    image: &Image,
+    setting: Setting,
+) -> Result<(Machine, Spec), Wish> {
+    let config = Fields::of("Config", body)?;
+    let host = Fields::of("HostConfig", body.get("HostConfig").unwrap_or(&Value::Null))?;
+    config.value("HostConfig");
+    networking(&config)?;
+    let session = session(&config, &host, image)?;
+    let isolation = isolation(&host)?;
+    let mode = network_mode(&host, config.flag("NetworkDisabled")? == Some(true))?;
+    let forwards = forwards(&host, mode)?;
+    let networks = networks(&host, mode, &forwards)?;
+    let (memory_mib, processors) = (memory(&host, setting)?, processors(&host)?);
+    let mounts = tmpfs(&host)?;
+    let labels = labels(&config, image)?;
+    let exposed = exposed(&config, image)?;
+    restart(&host)?;
+    logging(&host)?;
+    let (hostname, domainname) = (config.text("Hostname")?, config.text("Domainname")?);
+    let shown = shown(&config, image, &session, &labels, &exposed)?;
+    config_rest(&config)?;
+    host_rest(&host)?;
+    let name = config.text("Image")?.to_owned();
+    let spec = Spec {
+        image: name.clone(),
+        image_id: image.id.clone(),
+        created_ns: setting.now_ns,
+        config: shown,
+        host: body.get("HostConfig").cloned().unwrap_or_else(|| json!({})),
+        ports: ports(&forwards),
+    };
+    let machine = Machine {
+        config: ContainerVm {
+            repo: name,
+            imageid: image.id.clone(),
+            hostname: hostname.to_owned(),
+            domainname: domainname.to_owned(),
+            sessions: BTreeMap::from([(String::new(), session)]),
+            mounts,
+            networks,
+            isolation,
+            ..ContainerVm::default()
+        },
+        memory_mib,
+        processors,
+        network: mode,
+        ports: forwards,
+        ..Machine::default()
+    };
+    Ok((machine, spec))
+}
+
+fn session(config: &Fields<'_>, host: &Fields<'_>, image: &Image) -> Result<Session, Wish> {
+    let own = config.words("Entrypoint")?;
+    let command = config.words("Cmd")?.filter(|words| !words.is_empty());
+    // An entry point of one's own takes the image's command away, too.
+    let default = || match own.is_some() {
+        true => Vec::new(),
+        false => image.list("Cmd"),
+    };
+    let command = command.unwrap_or_else(default);
+    let entry = own.clone().unwrap_or_else(|| image.list("Entrypoint"));
+    // `--entrypoint ""` is a list of one empty text.
+    let entry = entry
+        .into_iter()
+        .filter(|word| !word.is_empty() || own.is_none());
+    let args: Vec<String> = entry.chain(command).collect();
+    let Some(path) = args.first().cloned() else {
+        return Err(Wish::Bad("no command specified".into()));
+    };
+    let env = environment(image.list("Env"), config.texts("Env")?.unwrap_or_default());
+    let or_image = |text: &str, name: &str| match text.is_empty() {
+        true => image.text(name).to_owned(),
+        false => text.to_owned(),
+    };
+    Ok(Session {
+        path,
+        args,
+        env,
+        dir: or_image(config.text("WorkingDir")?, "WorkingDir"),
+        user: or_image(config.text("User")?, "User"),
+        stop_signal: or_image(config.text("StopSignal")?, "StopSignal"),
+        attach: true,
+        openstdin: config.flag("OpenStdin")? == Some(true),
+        tty: config.flag("Tty")? == Some(true),
+        groups: host.texts("GroupAdd")?.unwrap_or_default(),
+        ..Session::default()
+    })
+}
+
+/// The image's, and the request's over it. A name without a value takes the image's away.
+fn environment(image: Vec<String>, own: Vec<String>) -> Vec<String> {
+    let mut all = image;
+    for word in own {
+        let name = word
+            .split_once('=')
+            .map_or(word.as_str(), |(name, _)| name)
+            .to_owned();
+        all.retain(|old| old.split_once('=').map_or(old.as_str(), |(name, _)| name) != name);
+        if word.contains('=') {
+            all.push(word);
+        }
+    }
+    all
+}
+
+fn isolation(host: &Fields<'_>) -> Result<Isolation, Wish> {
+    let mut isolation = Isolation {
+        privileged: host.flag("Privileged")? == Some(true),
+        init: host.flag("Init")? != Some(false),
+        read_only: host.flag("ReadonlyRootfs")? == Some(true),
+        cap_add: host.texts("CapAdd")?.unwrap_or_default(),
+        cap_drop: host.texts("CapDrop")?.unwrap_or_default(),
+        masked_paths: host.texts("MaskedPaths")?,
+        readonly_paths: host.texts("ReadonlyPaths")?,
+        ..Isolation::default()
+    };
+    isolation.oom_score_adj = i32::try_from(host.number("OomScoreAdj")?)
+        .map_err(|_| Wish::Bad("HostConfig.OomScoreAdj: expected -1000 to 1000".into()))?;
+    // Docker's -1: without a limit.
+    isolation.pids = u64::try_from(host.number("PidsLimit")?).unwrap_or_default();
+    for limit in host
+        .value("Ulimits")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let number = |name| limit.get(name).and_then(Value::as_i64).unwrap_or(-1);
+        let text = |number: i64| match number {
+            ..0 => "unlimited".to_owned(),
+            number => number.to_string(),
+        };
+        let name = limit
+            .get("Name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let (soft, hard) = (text(number("Soft")), text(number("Hard")));
+        isolation.ulimits.push(format!("{name}={soft}:{hard}"));
+    }
+    for (name, value) in host.object("Sysctls")?.into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        isolation.sysctls.push(format!("{name}={value}"));
+    }
+    for option in host.texts("SecurityOpt")?.unwrap_or_default() {
+        match option.as_str() {
+            "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => {
+                isolation.no_new_privileges = true;
+            }
+            // There is no profile unless one is given.
+            "seccomp=unconfined" | "apparmor=unconfined" | "label=disable" => {}
+            other => match other.strip_prefix("seccomp=").map(serde_json::from_str) {
+                Some(Ok(profile)) => isolation.seccomp = Some(profile),
+                _ => {
+                    let text = format!("HostConfig.SecurityOpt {other:?} is not known");
+                    return Err(Wish::Refused(text));
+                }
+            },
+        }
+    }
+    Ok(isolation)
+}
+
+fn memory(host: &Fields<'_>, setting: Setting) -> Result<u64, Wish> {
+    let bytes = host.number("Memory")?;
+    // Without swap in the machine, what docker asks for besides is no more than the memory.
+    let swap = host.number("MemorySwap")?;
+    if swap > 0 && swap != bytes && swap != 2 * bytes {
+        return Err(Wish::Refused(
+            "HostConfig.MemorySwap is not possible: a VM has no swap".into(),
+        ));
+    }
+    if bytes == 0 {
+        return Ok(setting.memory_mib);
+    }
+    let mib = u64::try_from((bytes + MIB - 1) / MIB).unwrap_or_default();
+    if mib < MEMORY_LEAST_MIB {
+        return Err(Wish::Bad(format!(
+            "Minimum memory limit allowed is {MEMORY_LEAST_MIB}MB: it is the memory of a VM with its kernel"
+        )));
+    }
+    Ok(mib.next_multiple_of(MEMORY_STEP_MIB))
+}
+
+fn processors(host: &Fields<'_>) -> Result<u32, Wish> {
+    let nano = host.number("NanoCpus")?;
+    let here = std::thread::available_parallelism().map_or(1, usize::from) as i64;
+    if nano > here * NANO {
+        return Err(Wish::Bad(format!(
+            "Range of CPUs is from 0.01 to {here}.00, as there are only {here} CPUs available"
+        )));
+    }
+    // A machine has whole processors.
+    Ok(u32::try_from((nano + NANO - 1) / NANO).unwrap_or(1).max(1))
+}
+
+fn tmpfs(host: &Fields<'_>) -> Result<BTreeMap<String, Mount>, Wish> {
+    let mut mounts = BTreeMap::new();
+    for (number, (path, options)) in host.object("Tmpfs")?.into_iter().flatten().enumerate() {
+        let mount = Mount {
+            source: "tmpfs://".to_owned(),
+            dest: path.clone(),
+            mode: options.as_str().unwrap_or_default().to_owned(),
+            ..Mount::default()
+        };
+        mounts.insert(format!("tmpfs{number}"), mount);
+    }
+    Ok(mounts)
+}
+
+fn labels(config: &Fields<'_>, image: &Image) -> Result<Map<String, Value>, Wish> {
+    let mut labels = image
+        .setting("Labels")
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
+    let own = config.object("Labels")?.cloned().unwrap_or_default();
+    labels.extend(own);
+    Ok(labels)
+}
+
+fn exposed(config: &Fields<'_>, image: &Image) -> Result<Map<String, Value>, Wish> {
+    let mut ports = image
+        .setting("ExposedPorts")
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
+    ports.extend(config.object("ExposedPorts")?.cloned().unwrap_or_default());
+    Ok(ports)
+}
+
+fn restart(host: &Fields<'_>) -> Result<(), Wish> {
+    let policy = host.value("RestartPolicy").unwrap_or(&Value::Null);
+    let name = policy
+        .get("Name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !matches!(name, "" | "no" | "always" | "unless-stopped" | "on-failure") {
+        return Err(Wish::Bad(format!("invalid restart policy '{name}'")));
+    }
+    let removed = host.flag("AutoRemove")? == Some(true);
+    if removed && !matches!(name, "" | "no") {
+        return Err(Wish::Bad(
+            "can't create 'AutoRemove' container with restart policy".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn logging(host: &Fields<'_>) -> Result<(), Wish> {
+    let log = host.value("LogConfig").unwrap_or(&Value::Null);
+    let kind = log.get("Type").and_then(Value::as_str).unwrap_or_default();
+    let plain = log.get("Config").is_none_or(super::fields::is_empty);
+    if matches!(kind, "" | "json-file" | "local") && plain {
+        return Ok(());
+    }
+    Err(Wish::Refused(
+        "HostConfig.LogConfig is not done: the appliance keeps all output, and vch listen --log-size and --log-files \
+         say how much"
+            .into(),
+    ))
+}
+
+/// `Config` as `inspect` shows it.
+fn shown(
+    config: &Fields<'_>,
+    image: &Image,
+    session: &Session,
+    labels: &Map<String, Value>,
+    exposed: &Map<String, Value>,
+) -> Result<Value, Wish> {
+    let flag = |name| config.flag(name).map(|flag| flag == Some(true));
+    let own = config.words("Entrypoint")?;
+    let entry = own.unwrap_or_else(|| image.list("Entrypoint"));
+    let command = session.args.get(entry.len()..).unwrap_or_default();
+    let mut shown = json!({
+        "Hostname": config.text("Hostname")?,
+        "Domainname": config.text("Domainname")?,
+        "User": session.user,
+        "AttachStdin": flag("AttachStdin")?,
+        "AttachStdout": flag("AttachStdout")?,
+        "AttachStderr": flag("AttachStderr")?,
+        "Tty": session.tty,
+        "OpenStdin": session.openstdin,
+        "StdinOnce": flag("StdinOnce")?,
+        "Env": session.env,
+        "Cmd": command,
+        "Image": config.text("Image")?,
+        "Volumes": null,
+        "WorkingDir": session.dir,
+        "Entrypoint": if entry.is_empty() { Value::Null } else { json!(entry) },
+        "OnBuild": null,
+        "Labels": labels,
+    });
+    if !exposed.is_empty() {
+        shown["ExposedPorts"] = json!(exposed);
+    }
+    if !session.stop_signal.is_empty() {
+        shown["StopSignal"] = json!(session.stop_signal);
+    }
+    if let Some(seconds) = config.value("StopTimeout") {
+        shown["StopTimeout"] = seconds.clone();
+    }
+    Ok(shown)
+}
+
+fn config_rest(config: &Fields<'_>) -> Result<(), Wish> {
+    let off = json!({ "Test": ["NONE"] });
+    config.value("ArgsEscaped");
+    config.rest(&[("Healthcheck", off)], &REASONS)
+}
+
+fn host_rest(host: &Fields<'_>) -> Result<(), Wish> {
+    host.value("ConsoleSize");
+    let usual = [
+        ("MemorySwappiness", json!(-1)),
+        ("ShmSize", json!(SHM_BYTES)),
+        ("CgroupnsMode", json!("private")),
+        ("IpcMode", json!("private")),
+        ("OomKillDisable", json!(false)),
+        ("Isolation", json!("default")),
+    ];
+    host.rest(&usual, &REASONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> Image {
+        Image {
+            id: "sha256:abc".into(),
+            config: json!({ "config": {
+                "Entrypoint": ["/entry"], "Cmd": ["serve"], "Env": ["PATH=/bin", "A=1"],
+                "User": "www", "WorkingDir": "/srv", "Labels": { "own": "image" },
+                "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} },
+            }}),
+            ..Image::default()
+        }
+    }
+
+    fn made(body: &Value) -> Result<(Machine, Spec), Wish> {
+        let setting = Setting {
+            memory_mib: 256,
+            now_ns: 5,
+        };
+        machine(body, &image(), setting)
+    }
+
+    fn session_of(body: &Value) -> Session {
+        let (machine, _) = made(body).expect("a machine");
+        machine.config.sessions[""].clone()
+    }
+
+    /// What the command line sends for `docker run -it IMAGE`, all of it.
+    fn run_it() -> Value {
+        let mut host = json!({
+                "Binds": null, "ContainerIDFile": "", "LogConfig": { "Type": "", "Config": {} },
+                "NetworkMode": "default", "PortBindings": {},
+                "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 }, "AutoRemove": false,
+                "VolumeDriver": "", "VolumesFrom": null, "ConsoleSize": [24, 80], "CapAdd": null,
+                "CapDrop": null, "CgroupnsMode": "", "Dns": [], "DnsOptions": [], "DnsSearch": [],
+                "ExtraHosts": null, "GroupAdd": null, "IpcMode": "", "Cgroup": "", "Links": null
+        });
+        let more = json!({
+            "OomScoreAdj": 0, "PidMode": "", "Privileged": false, "PublishAllPorts": false,
+            "ReadonlyRootfs": false, "SecurityOpt": null, "UTSMode": "", "UsernsMode": "",
+            "ShmSize": 0, "Isolation": "", "CpuShares": 0, "Memory": 0, "NanoCpus": 0,
+            "CgroupParent": "", "BlkioWeight": 0, "BlkioWeightDevice": [], "CpuPeriod": 0,
+            "Devices": [], "DeviceCgroupRules": null, "DeviceRequests": null,
+            "MemoryReservation": 0, "MemorySwap": 0, "MemorySwappiness": -1,
+            "OomKillDisable": false, "PidsLimit": 0, "Ulimits": [], "CpuCount": 0,
+            "MaskedPaths": null, "ReadonlyPaths": null,
+        });
+        let more = more.as_object().cloned().unwrap_or_default();
+        host.as_object_mut().expect("an object").extend(more);
+        json!({
+            "Hostname": "", "Domainname": "", "User": "", "AttachStdin": true, "AttachStdout": true,
+            "AttachStderr": true, "Tty": true, "OpenStdin": true, "StdinOnce": true, "Env": null,
+            "Cmd": null, "Image": "web", "Volumes": {}, "WorkingDir": "", "Entrypoint": null,
+            "OnBuild": null, "Labels": {},
+            "HostConfig": host,
+            "NetworkingConfig": { "EndpointsConfig": { "default": {
+                "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "",
+                "DriverOpts": null, "GwPriority": 0, "IPAddress": "", "IPPrefixLen": 0,
+            }}},
+        })
+    }
+
+    #[test]
+    fn the_command_line_s_own_request_is_the_image_s_container() {
+        let (machine, spec) = made(&run_it()).expect("a machine");
+        let session = &machine.config.sessions[""];
+        assert_eq!(session.args, ["/entry", "serve"]);
+        assert_eq!(session.env, ["PATH=/bin", "A=1"]);
+        assert_eq!(
+            (session.user.as_str(), session.dir.as_str()),
+            ("www", "/srv")
+        );
+        assert!(session.tty && session.openstdin && session.attach);
+        assert_eq!((machine.memory_mib, machine.processors), (256, 1));
+        assert!(machine.network && machine.ports.is_empty());
+        assert_eq!(machine.config.isolation, Isolation::default());
+        assert_eq!(spec.config["Cmd"], json!(["serve"]));
+        assert_eq!(spec.config["Labels"], json!({ "own": "image" }));
+        assert!(spec.stdin_once() && !spec.auto_remove());
+    }
+
+    #[test]
+    fn commands_and_entry_points_are_joined_as_docker_does() {
+        let args = |body: Value| session_of(&body).args;
+        assert_eq!(args(json!({ "Cmd": ["x", "y"] })), ["/entry", "x", "y"]);
+        assert_eq!(args(json!({ "Entrypoint": ["/e"] })), ["/e"]);
+        assert_eq!(
+            args(json!({ "Entrypoint": ["/e"], "Cmd": ["a"] })),
+            ["/e", "a"]
+        );
+        assert_eq!(args(json!({ "Entrypoint": [""], "Cmd": ["a"] })), ["a"]);
+        let none = made(&json!({ "Entrypoint": [""] }));
+        assert_eq!(none, Err(Wish::Bad("no command specified".into())));
+        let env = session_of(&json!({ "Env": ["A=2", "B=3", "PATH"] })).env;
+        assert_eq!(env, ["A=2", "B=3"]);
+    }
+
+    #[test]
+    fn the_machine_is_as_large_as_it_was_asked_for() {
+        let host = |host: Value| made(&json!({ "HostConfig": host }));
+        let (machine, _) = host(json!({ "Memory": 101 << 20 })).expect("a machine");
+        assert_eq!(machine.memory_mib, 104);
+        let least = host(json!({ "Memory": 6 << 20 }));
+        assert!(matches!(least, Err(Wish::Bad(text)) if text.contains("64MB")));
+        let (machine, _) = host(json!({ "NanoCpus": NANO / 2 })).expect("a machine");
+        assert_eq!(machine.processors, 1);
+        assert!(host(json!({ "NanoCpus": NANO * 10_000 })).is_err());
+    }
+
+    #[test]
+    fn published_ports_lead_into_the_machine() {
+        let bindings = json!({ "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "8080" }, { "HostPort": "" }] });
+        let body = json!({ "HostConfig": { "PortBindings": bindings } });
+        let (machine, spec) = made(&body).expect("a machine");
+        assert_eq!(machine.ports[0].to_string(), "tcp:127.0.0.1:8080:80");
+        assert_ne!(machine.ports[1].host.port(), 0);
+        assert_eq!(spec.ports["80/tcp"].len(), 2);
+        let body = json!({ "HostConfig": { "PortBindings": bindings, "NetworkMode": "none" } });
+        assert!(made(&body).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_by_its_name() {
+        for (name, value) in [
+            ("Binds", json!(["/host:/c"])),
+            ("Mounts", json!([{ "Type": "bind" }])),
+            ("PidMode", json!("host")),
+            ("NetworkMode", json!("container:x")),
+            ("NetworkMode", json!("host")),
+            ("Devices", json!([{ "PathOnHost": "/dev/x" }])),
+            ("CpuShares", json!(512)),
+            ("LogConfig", json!({ "Type": "syslog" })),
+            ("SecurityOpt", json!(["label=user:x"])),
+            ("MemorySwap", json!(-5_i64 + (3 << 30))),
+        ] {
+            let refused = made(&json!({ "HostConfig": { name: value } }));
+            match refused {
+                Err(Wish::Refused(text)) => assert!(text.contains(name), "{text}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        let refused = made(&json!({ "Healthcheck": { "Test": ["CMD", "x"] } }));
+        assert!(matches!(refused, Err(Wish::Refused(_))), "{refused:?}");
+        assert!(made(&json!({ "Healthcheck": { "Test": ["NONE"] } })).is_ok());
+    }
+
+    #[test]
+    fn bounds_and_rights_reach_the_guest() {
+        let host = json!({
+            "CapAdd": ["CAP_NET_ADMIN"], "CapDrop": ["ALL"], "Privileged": true, "Init": false,
+            "ReadonlyRootfs": true, "Tmpfs": { "/run/x": "size=1m" }, "PidsLimit": 50,
+            "Ulimits": [{ "Name": "nofile", "Soft": 100, "Hard": -1 }],
+            "Sysctls": { "net.core.somaxconn": "9" }, "SecurityOpt": ["no-new-privileges"],
+        });
+        let (machine, _) = made(&json!({ "HostConfig": host })).expect("a machine");
+        let isolation = &machine.config.isolation;
+        assert!(isolation.privileged && !isolation.init && isolation.read_only);
+        assert_eq!(isolation.ulimits, ["nofile=100:unlimited"]);
+        assert_eq!(isolation.limits().len(), 1);
+        assert_eq!(isolation.sysctls, ["net.core.somaxconn=9"]);
+        assert_eq!((isolation.pids, isolation.no_new_privileges), (50, true));
+        assert_eq!(machine.config.mounts["tmpfs0"].dest, "/run/x");
+    }
+}

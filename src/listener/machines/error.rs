@@ -1,0 +1,69 @@
+//! Why a container or its machine is not as it was asked for.
+
+use std::io;
+
+use super::fields::Wish;
+use crate::image::ImageError;
+use crate::listener::container::ClientError;
+use crate::listener::keys::KeyError;
+use crate::listener::registry::RegistryError;
+use crate::listener::store::StateError;
+use crate::provider::ProviderError;
+
+/// Why not.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The request.
+    #[error(transparent)]
+    Wish(#[from] Wish),
+    /// Its image has to be pulled first; docker's client does so on this text's status.
+    #[error("No such image: {0}")]
+    NoImage(String),
+    /// The name is none.
+    #[error("Invalid container name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    BadName(String),
+    /// The name is another's.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have to remove (or \
+         rename) that container to be able to reuse that name."
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        id: String,
+    },
+    /// No more machines may be on.
+    #[error("{0} machines are on, and no more may be: stop one, or see vch listen --machines-most")]
+    Full(usize),
+    /// The process could not be started.
+    #[error("{0}")]
+    NotStarted(String),
+    /// Not made here.
+    #[error("container {0}: its VM was made elsewhere; power it on there")]
+    Elsewhere(String),
+    /// The images.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The machine.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The container.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Its record.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Its folder.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Its key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// There is no randomness.
+    #[error("getrandom: {0}")]
+    Random(#[from] io::Error),
+    /// What should not be.
+    #[error("{0}")]
+    Broken(String),
+}

@@ -1,0 +1,78 @@
+//! What the appliance remembers of a container that it has made, beside what its machine is told: docker's two
+//! objects, as `inspect` shows them. It stands in the machine's .vmx.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A container as it was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spec {
+    /// Its image, as it was named.
+    pub image: String,
+    /// The image's ID.
+    pub image_id: String,
+    /// When it was made: nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Docker's `Config`, with what the image says filled in.
+    pub config: Value,
+    /// Docker's `HostConfig`.
+    pub host: Value,
+    /// Published ports by `80/tcp`: addresses and ports of this host.
+    pub ports: BTreeMap<String, Vec<(String, u16)>>,
+}
+
+/// When a container is started again after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Never by itself.
+    No,
+    /// Whatever its status; after a start of the appliance, too.
+    Always,
+    /// The same, but not once it was stopped by somebody.
+    UnlessStopped,
+    /// After a status that is not 0, so often at most; 0: without end.
+    OnFailure(u64),
+}
+
+impl Spec {
+    /// Its labels.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.config.get("Labels").cloned().unwrap_or_default();
+        serde_json::from_value(labels).unwrap_or_default()
+    }
+
+    /// Seconds that a stop leaves it.
+    pub fn stop_timeout(&self) -> Option<i64> {
+        self.config.get("StopTimeout")?.as_i64()
+    }
+
+    fn host_flag(&self, name: &str) -> bool {
+        self.host.get(name).and_then(Value::as_bool) == Some(true)
+    }
+
+    /// It is removed after its end.
+    pub fn auto_remove(&self) -> bool {
+        self.host_flag("AutoRemove")
+    }
+
+    /// The end of one client's input is the end of the process's.
+    pub fn stdin_once(&self) -> bool {
+        self.config.get("StdinOnce").and_then(Value::as_bool) == Some(true)
+    }
+
+    /// When it is started again.
+    pub fn restart(&self) -> Restart {
+        let policy = self.host.get("RestartPolicy");
+        let name = policy.and_then(|policy| policy.get("Name")?.as_str());
+        let most = policy.and_then(|policy| policy.get("MaximumRetryCount")?.as_u64());
+        match name {
+            Some("always") => Restart::Always,
+            Some("unless-stopped") => Restart::UnlessStopped,
+            Some("on-failure") => Restart::OnFailure(most.unwrap_or_default()),
+            _ => Restart::No,
+        }
+    }
+}

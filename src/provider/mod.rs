@@ -1,0 +1,140 @@
+//! What makes the VMs of containers and runs them. The appliance knows [`Provider`] and no more of it: `local` is
+//! this machine; a vSphere would be another.
+//!
+//! A container is a VM, and its state is its .vmx: [`vmx`] writes what a machine is into one, and reads it back.
+
+mod local;
+pub mod vmx;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+pub use local::Local;
+
+use crate::config::model::ContainerVm;
+
+/// A VM, as it is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The container's configuration, which the guest reads.
+    pub config: ContainerVm,
+    /// What its own disk is a delta of.
+    pub image: PathBuf,
+    /// MiB of memory, a multiple of 4.
+    pub memory_mib: u64,
+    /// Virtual processors.
+    pub processors: u32,
+    /// Where its link's port connects to.
+    pub appliance: Option<SocketAddr>,
+    /// It has a network adapter.
+    pub network: bool,
+    /// Ports of the host that lead into it.
+    pub ports: Vec<Forward>,
+    /// What the appliance wants to find again, by names of its own: no guest can read it.
+    pub notes: Vec<(String, String)>,
+}
+
+/// A port of the host that leads to one of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Address and port of the host.
+    pub host: SocketAddr,
+    /// The machine's port.
+    pub guest: u16,
+}
+
+/// A VM that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The container's ID.
+    pub id: String,
+    /// What the appliance has noted of it.
+    pub notes: Vec<(String, String)>,
+    /// What the guest, or the appliance, has written of the container.
+    pub config: ContainerVm,
+    /// It is on.
+    pub on: bool,
+}
+
+/// Why a machine is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// A step of it.
+    #[error("{step} {}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A program that is needed.
+    #[error("{program}: {reason}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// How it failed.
+        reason: String,
+    },
+    /// Its configuration cannot be written as keys.
+    #[error("{0}")]
+    Config(String),
+    /// It is on already.
+    #[error("the machine of {0} is on already")]
+    On(String),
+    /// There is none.
+    #[error("there is no machine of {0}")]
+    None(String),
+}
+
+/// Comes when a machine is off, with what there is to say of why; empty: nothing.
+pub type Off = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// Makes VMs and runs them. Calls may take a while: they are made where waiting is allowed.
+pub trait Provider: Debug + Send + Sync {
+    /// Makes a machine, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be made; nothing of it is left.
+    fn make(&self, machine: &Machine) -> Result<(), ProviderError>;
+
+    /// Powers it on.
+    ///
+    /// # Errors
+    /// It cannot be started, is on already, or is not there.
+    fn start(&self, id: &str) -> Result<Off, ProviderError>;
+
+    /// Takes up one that is on since before: comes when it is off. None: it is off.
+    fn adopt(&self, id: &str) -> Option<Off>;
+
+    /// Pulls the plug. What is off stays off.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    fn off(&self, id: &str) -> Result<(), ProviderError>;
+
+    /// Deletes a machine that is off. What is not there is as well.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    fn destroy(&self, id: &str) -> Result<(), ProviderError>;
+
+    /// Notes something else of it than before.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn note(&self, id: &str, name: &str, value: &str) -> Result<(), ProviderError>;
+
+    /// All machines; those that are not whole are swept.
+    ///
+    /// # Errors
+    /// They cannot be looked through.
+    fn list(&self) -> Result<Vec<Found>, ProviderError>;
+}

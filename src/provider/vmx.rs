@@ -1,0 +1,152 @@
+//! A machine as the lines of its .vmx: devices as the original gave them to its containers, the container's
+//! configuration as guestinfo of the 1.x generation, and the appliance's notes, which no guest can read.
+
+use std::path::Path;
+
+use super::{Forward, Found, Machine, ProviderError};
+use crate::config::guestinfo::{self, Keys, KeysError};
+use crate::config::model::Generation;
+use crate::vmm::file::VmxFile;
+
+/// Before the names of the appliance's notes.
+const NOTE: &str = "tether.";
+/// VMware's prefix for addresses that are given.
+const MAC_PREFIX: &str = "00:50:56";
+/// The adapter's slot: behind the sixth bridge, as VMware counts.
+pub const NIC_SLOT: &str = "192";
+/// Name of the disk's file in the machine's folder.
+pub const DISK: &str = "disk.vmdk";
+
+/// The lines of a machine that boots from this medium.
+///
+/// # Errors
+/// Its configuration cannot be written as keys.
+pub fn compose(machine: &Machine, medium: &Path) -> Result<VmxFile, ProviderError> {
+    let config = &machine.config;
+    let mut file = VmxFile::default();
+    let digits: String = config.id.chars().take(12).collect();
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut set = |key: &str, value: &str| lines.push((key.to_owned(), value.to_owned()));
+    set(".encoding", "UTF-8");
+    set("config.version", "8");
+    set("virtualHW.version", "13");
+    set("displayName", &format!("{}-{digits}", config.name));
+    set("guestOS", "other3xlinux-64");
+    set("memsize", &machine.memory_mib.to_string());
+    set("numvcpus", &machine.processors.to_string());
+    set("uuid.bios", &uuid(&config.id));
+    set("floppy0.present", "FALSE");
+    set("ide0:0.present", "TRUE");
+    set("ide0:0.deviceType", "cdrom-image");
+    set("ide0:0.fileName", &medium.to_string_lossy());
+    set("ide0:0.startConnected", "TRUE");
+    set("scsi0.present", "TRUE");
+    set("scsi0.virtualDev", "pvscsi");
+    set("scsi0:0.present", "TRUE");
+    set("scsi0:0.deviceType", "scsi-hardDisk");
+    set("scsi0:0.fileName", DISK);
+    if machine.network {
+        set("ethernet0.present", "TRUE");
+        set("ethernet0.virtualDev", "vmxnet3");
+        set("ethernet0.connectionType", "nat");
+        set("ethernet0.addressType", "static");
+        set("ethernet0.address", &mac(&config.id));
+        set("ethernet0.pciSlotNumber", NIC_SLOT);
+        let ports: Vec<String> = machine.ports.iter().map(Forward::to_string).collect();
+        if !ports.is_empty() {
+            set("ethernet0.forward", &ports.join(","));
+        }
+    }
+    if let Some(appliance) = machine.appliance {
+        set("serial0.present", "TRUE");
+        set("serial0.fileType", "network");
+        set("serial0.fileName", &format!("tcp://{appliance}"));
+        set("serial0.network.endPoint", "client");
+        set("serial0.yieldOnMsrRead", "TRUE");
+        set("serial0.startConnected", "TRUE");
+    }
+    set("serial1.present", "TRUE");
+    set("serial1.fileType", "file");
+    set("serial1.fileName", "console.log");
+    set("serial1.yieldOnMsrRead", "TRUE");
+    for (name, value) in &machine.notes {
+        set(&format!("{NOTE}{name}"), value);
+    }
+    let wrong = |error: &dyn std::fmt::Display| ProviderError::Config(error.to_string());
+    let keys = guestinfo::encode(config, Generation::V1x).map_err(|error| wrong(&error))?;
+    for (key, value) in lines.into_iter().chain(keys) {
+        file.set(&key, value.as_bytes())
+            .map_err(|error| wrong(&error))?;
+    }
+    Ok(file)
+}
+
+/// What a machine's file says of it; none: it is none of ours.
+pub fn read(file: &VmxFile, on: bool) -> Option<Found> {
+    let config = guestinfo::decode_whole(&mut Lines(file)).ok()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let notes = file.entries().filter_map(|(name, value)| {
+        let name = text(name);
+        Some((name.strip_prefix(NOTE)?.to_owned(), text(value)))
+    });
+    Some(Found {
+        id: config.id.clone(),
+        notes: notes.collect(),
+        config,
+        on,
+    })
+}
+
+/// Notes something.
+///
+/// # Errors
+/// The name cannot stand in a .vmx file.
+pub fn note(
+    file: &mut VmxFile,
+    name: &str,
+    value: &str,
+) -> Result<bool, crate::vmm::file::NameError> {
+    file.set(&format!("{NOTE}{name}"), value.as_bytes())
+}
+
+/// A file's keys, as a guest would ask for them.
+struct Lines<'a>(&'a VmxFile);
+
+impl Keys for Lines<'_> {
+    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, KeysError> {
+        Ok(self.0.get(key).map(<[u8]>::to_vec))
+    }
+}
+
+/// `tcp:127.0.0.1:8080:80`: protocol, address and port of the host, port of the machine.
+impl std::fmt::Display for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.protocol, self.host, self.guest)
+    }
+}
+
+/// `56 4d 2c f7 f4 83 bf 6e-7f 32 da a5 3f 51 ca 38`: VMware's two first bytes, then the ID's.
+fn uuid(id: &str) -> String {
+    let digits: Vec<char> = id.chars().chain(std::iter::repeat('0')).take(28).collect();
+    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+    let all: Vec<&str> = ["56", "4d"]
+        .into_iter()
+        .chain(pairs.iter().map(String::as_str))
+        .collect();
+    let (first, second) = all.split_at(all.len() / 2);
+    format!("{}-{}", first.join(" "), second.join(" "))
+}
+
+/// An address of VMware's that are given by hand, from the ID: the fourth byte is at most 3f.
+fn mac(id: &str) -> String {
+    let byte = |at: usize| {
+        let digits = id.get(at..at + 2).unwrap_or("00");
+        u8::from_str_radix(digits, 16).unwrap_or_default()
+    };
+    format!(
+        "{MAC_PREFIX}:{:02x}:{:02x}:{:02x}",
+        byte(0) & 0x3f,
+        byte(2),
+        byte(4)
+    )
+}
