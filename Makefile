@@ -5,7 +5,7 @@
 # prebuilt one. Who only wants to run something does not wait for ours.
 ifndef KERNEL
 KERNEL := own
-ifneq ($(filter run bench,$(MAKECMDGOALS)),)
+ifneq ($(filter run docker bench,$(MAKECMDGOALS)),)
 KERNEL := $(shell initramfs/kernel-own.sh --built && echo own || echo debian)
 $(info $(if $(filter own,$(KERNEL)),  kernel: our own (KERNEL=debian takes Debian's),  kernel: Debian's (make iso builds our own, smaller and three times quicker)))
 endif
@@ -21,14 +21,14 @@ endif
 
 step := iso-build/step.sh
 kernel := build/cache/$(KERNEL)
-export CMD PORT CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
+export CMD PORT API REGISTRY KEEP CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help build run iso test bench bench-link soak soak-deaths fuzz check fmt clean FORCE
+.PHONY: help build run docker iso test bench bench-link soak soak-deaths fuzz check fmt clean FORCE
 
 help: ## this list
 	@echo 'make VERB [NAME=value …]'
@@ -43,6 +43,9 @@ build: packages-build build/tether build/vch build/vmx ## the programs: build/te
 
 run: packages-run build/tether build/vch build/vmx build/bootstrap.iso build/container.vmdk ## boot the example container (CMD='/bin/sh -c "exit 3"', PORT=8081, CARRIER=virtio)
 	@iso-build/run.sh
+
+docker: packages-docker build/vch build/vmx build/bootstrap.iso build/guest/hello ## docker's own command line makes VMs, on loopback (KEEP=1 goes on; PORT=, API=, REGISTRY=)
+	@iso-build/docker.sh
 
 iso: packages-iso build/bootstrap.iso build/SHA256SUMS ## build/bootstrap.iso, which every containerVM boots (KERNEL=own|debian, SECURE_BOOT_KEY= SECURE_BOOT_CERT=)
 	@ls -l build/vmlinuz build/initramfs.img build/bootstrap.iso | awk '{ printf "  %-20s %9d bytes\n", $$9, $$5 }'
@@ -80,10 +83,11 @@ clean: ## remove what was built (not the kernels: build/cache)
 packages-build := build small
 packages-iso := $(packages-build) iso $(if $(filter own,$(KERNEL)),kernel) $(if $(SECURE_BOOT_KEY),sign)
 packages-run := $(packages-iso) run
-packages-test := $(packages-run) test
+packages-docker := $(packages-run) docker
+packages-test := $(packages-docker) test
 packages-bench := $(packages-run) bench
-.PHONY: packages-build packages-iso packages-run packages-test packages-bench
-packages-build packages-iso packages-run packages-test packages-bench:
+.PHONY: packages-build packages-iso packages-run packages-docker packages-test packages-bench
+packages-build packages-iso packages-run packages-docker packages-test packages-bench:
 	@iso-build/packages.sh $($@)
 
 # Cargo decides whether the programs have to be built; a file is replaced only when it differs, so

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing for the goals named, as iso-build/packages.txt lists it.
 #
-#   packages.sh GOAL…         goals: build small iso sign run test bench kernel
+#   packages.sh GOAL…         goals: build small iso sign run docker test bench kernel
 #   packages.sh --update      only fetches apt's lists of packages, for who downloads from them
 #
 # SKIP_APT=1 leaves the machine alone: what is missing is listed and the script fails. Packages of

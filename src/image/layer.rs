@@ -194,14 +194,23 @@ fn meta(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Meta> {
         }
     }
     let header = entry.header();
+    let old = header.as_old();
     let number = |id: u64| u32::try_from(id).map_err(io::Error::other);
     Ok(Meta {
         mode: header.mode()? & 0o7777,
-        uid: number(header.uid()?)?,
-        gid: number(header.gid()?)?,
+        uid: number(or_empty(&old.uid, header.uid())?)?,
+        gid: number(or_empty(&old.gid, header.gid())?)?,
         mtime,
         xattrs,
     })
+}
+
+/// Some archives leave a number out: it is 0, as with docker.
+fn or_empty(field: &[u8], read: io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        return Ok(0);
+    }
+    read
 }
 
 /// Seconds and nanoseconds of `1700000000.25`.

@@ -212,7 +212,7 @@ fn lay(
     for (digest, size, blob) in layers {
         let (id, mut said) = (short(digest), 0);
         let mut moved = |read: u64| {
-            if read >= said + TOLD_EVERY || read == *size {
+            if read >= said + TOLD_EVERY || (read == *size && read > said) {
                 said = read;
                 tell(told, id, "Extracting", Some((read, *size)));
             }

@@ -46,8 +46,11 @@ impl Images {
     pub fn open(dir: &Path, disk_bytes: u64) -> Result<Self, ImageError> {
         // The registry's client takes the process's own cryptography; the first to say which stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Whoever makes a delta of a disk has another folder than this process.
+        fs::create_dir_all(dir).map_err(io_error("make folder", dir))?;
+        let dir = dir.canonicalize().map_err(io_error("find", dir))?;
         let images = Self {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             disk_bytes,
             images: Mutex::default(),
             busy: Mutex::default(),

@@ -192,6 +192,16 @@ impl Registry {
             .ok_or_else(|| ResolveError::None(text.to_owned()))
     }
 
+    /// This very container is known.
+    pub fn holds(&self, container: &Arc<Container>) -> bool {
+        let containers = self
+            .containers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = containers.get(container.id());
+        known.is_some_and(|known| Arc::ptr_eq(known, container))
+    }
+
     /// Forgets a container that was removed.
     pub fn forget(&self, container: &Arc<Container>) {
         let mut containers = self

@@ -41,7 +41,7 @@ impl Docker {
         }
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .arg("--config")
@@ -55,7 +55,7 @@ impl Docker {
         command
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    pub fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().expect("docker")
     }
 
@@ -65,7 +65,7 @@ impl Docker {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    fn fails(&self, words: &[&str], status: i32) -> String {
+    pub fn fails(&self, words: &[&str], status: i32) -> String {
         let output = self.run(words);
         assert_eq!(
             output.status.code(),
@@ -75,7 +75,7 @@ impl Docker {
         String::from_utf8(output.stderr).expect("text")
     }
 
-    fn spawn(&self, words: &[&str]) -> Child {
+    pub fn spawn(&self, words: &[&str]) -> Child {
         let mut command = self.command(words);
         command
             .stdin(Stdio::piped())

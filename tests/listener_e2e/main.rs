@@ -10,11 +10,13 @@ mod docker;
 mod guest;
 mod host;
 mod identity;
+mod images;
 mod output;
 mod pipe;
 #[cfg(feature = "vm-tests")]
 #[path = "../shared/program.rs"]
 mod program;
+mod registry;
 mod restart;
 mod service;
 mod soak;

@@ -45,8 +45,7 @@ pub(super) async fn wait(
         }
     };
     let never = container.made().is_some() && container.snapshot().record.boots == 0;
-    if never && condition == Condition::NotRunning && container.between_runs() && !container.is_on()
-    {
+    if never && condition == Condition::NotRunning && container.not_begun() && !container.is_on() {
         // Docker's answer for one that was never started.
         return Ok(Json(Waited::default()).into_response());
     }
@@ -70,14 +69,9 @@ pub(super) async fn start(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let container = find(&shared.registry, &id)?;
-    if container.made().is_some() && (container.between_runs() || !container.is_on()) {
-        machines::start(&shared, &container).await?;
-        return Ok(done());
-    }
-    if container.is_on() && container.has_ended() {
-        // Its machine is on its way out.
-        machines::start(&shared, &container).await?;
-        return Ok(done());
+    if container.made().is_some() && container.between_runs() {
+        let started = machines::start(&shared, &container).await?;
+        return Ok(if started { done() } else { unchanged() });
     }
     if container.has_ended() {
         return Err(ApiError::conflict(format!(
@@ -173,8 +167,7 @@ pub(super) async fn remove(
     if force {
         put_down(&container).await;
     }
-    container.remove(force)?;
-    shared.registry.forget(&container);
+    container.remove(force, || shared.registry.forget(&container))?;
     Ok(done())
 }
 

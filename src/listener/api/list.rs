@@ -82,7 +82,7 @@ fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
         }
         "id" => record.id.starts_with(value),
         "name" => is_named(&record.name, value),
-        "status" => shape::state_word(record.state) == value,
+        "status" => shape::state_word(snapshot) == value,
         // Looked at before.
         _ => true,
     }

@@ -117,7 +117,7 @@ pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
         created: record.created_ns / 1_000_000_000,
         ports: spec.filter(|_| running).map_or(Vec::new(), ports),
         labels: spec.map_or(BTreeMap::new(), Spec::labels),
-        state: state_word(record.state).to_owned(),
+        state: state_word(snapshot).to_owned(),
         status: status(snapshot, now_ns),
         network_settings: json!({ "Networks": networks::by_name(&record.run.network) }),
         mounts: Vec::new(),
@@ -142,10 +142,10 @@ pub fn details(snapshot: &Snapshot) -> Value {
         "Path": command.first(),
         "Args": command.get(1..).unwrap_or_default(),
         "State": {
-            "Status": state_word(record.state),
+            "Status": state_word(snapshot),
             "Running": running,
             "Paused": false,
-            "Restarting": false,
+            "Restarting": snapshot.restarting,
             "OOMKilled": exit.is_some_and(|e| e.record.oom),
             "Dead": record.state == State::Lost,
             "Pid": primary.and_then(|p| p.pid).filter(|_| running).unwrap_or(0),
@@ -275,8 +275,9 @@ fn command(record: &ContainerRecord) -> Vec<String> {
     }
 }
 
-pub(super) fn state_word(state: State) -> &'static str {
-    match state {
+pub(super) fn state_word(snapshot: &Snapshot) -> &'static str {
+    match snapshot.record.state {
+        _ if snapshot.restarting => "restarting",
         State::Created => "created",
         State::Running => "running",
         State::Exited => "exited",
@@ -293,7 +294,12 @@ fn status(snapshot: &Snapshot, now_ns: u64) -> String {
         State::Running => format!("Up {}", ago(record.started_ns)),
         State::Exited => {
             let status = record.exit().map_or(0, |e| e.record.status);
-            format!("Exited ({status}) {} ago", ago(record.finished_ns))
+            let word = if snapshot.restarting {
+                "Restarting"
+            } else {
+                "Exited"
+            };
+            format!("{word} ({status}) {} ago", ago(record.finished_ns))
         }
         State::Lost => format!("Lost {} ago", ago(record.finished_ns)),
     };

@@ -206,14 +206,13 @@ impl Container {
     pub async fn wait(&self, condition: Condition) -> Outcome {
         let mut progress = self.watch();
         let mut run = self.run(Whose::Primary);
-        let mut armed = condition != Condition::NextExit || run.outcome(self).is_none();
-        let ended = run.epoch;
+        // An end that was told already is not the next one.
+        run.next = condition == Condition::NextExit && run.outcome(self).is_some();
         loop {
             progress.borrow_and_update();
-            armed |= self.lock().record.run.epoch != ended;
             match run.outcome(self) {
                 Some(Outcome::Removed(exit)) => return Outcome::Removed(exit),
-                Some(outcome) if armed && condition != Condition::Removed => return outcome,
+                Some(outcome) if condition != Condition::Removed => return outcome,
                 Some(_) | None => {}
             }
             if progress.changed().await.is_err() {
@@ -239,7 +238,7 @@ impl Container {
     /// Nothing runs, or the VM is not connected.
     pub fn signal(&self, signal: &str) -> Result<(), ClientError> {
         let mut inner = self.lock();
-        if inner.machine.is_some() && !inner.is_on() {
+        if inner.between_runs() && !(inner.is_on() && inner.not_begun()) {
             return Err(ClientError::NotRunning(inner.called()));
         }
         let channel = inner.running(&Whose::Primary)?;
@@ -348,11 +347,12 @@ impl Container {
         Ok(())
     }
 
-    /// Closes the VM's connection and deletes the folder. `force` takes a running one too.
+    /// Closes the VM's connection and deletes the folder. `force` takes a running one too. When it is gone, `forget`
+    /// is called, and whoever waits for that is told.
     ///
     /// # Errors
     /// It runs, or the folder cannot be deleted.
-    pub fn remove(&self, force: bool) -> Result<(), ClientError> {
+    pub fn remove(&self, force: bool, forget: impl FnOnce()) -> Result<(), ClientError> {
         let mut inner = self.lock();
         let running = matches!(inner.record.state, State::Created | State::Running);
         if running && !force {
@@ -363,16 +363,17 @@ impl Container {
         if let Some(connection) = inner.connection.take() {
             connection.close();
         }
-        self.publish(&inner, true);
-        fs::remove_dir_all(&self.dir).map_err(|source| {
+        let deleted = fs::remove_dir_all(&self.dir).map_err(|source| {
             let path = self.dir.clone();
             StateError::Io {
                 action: "delete",
                 path,
                 source,
             }
-            .into()
-        })
+        });
+        forget();
+        self.publish(&inner, true);
+        Ok(deleted?)
     }
 }
 
@@ -397,7 +398,7 @@ impl Inner {
 
     /// Channel of the session, if its process may still do something.
     fn running(&self, whose: &Whose) -> Result<Channel, ClientError> {
-        if self.between_runs() {
+        if *whose == Whose::Primary && self.between_runs() {
             return Err(ClientError::NotStarted(self.called()));
         }
         self.unfinished()?;

@@ -24,6 +24,8 @@ pub struct Made {
     pub stopped: AtomicBool,
     /// Times that it was started again by itself.
     pub restarts: AtomicU64,
+    /// It has ended and is being started again by itself.
+    pub again: AtomicBool,
     /// Why its machine went off, where that was said.
     said: Mutex<String>,
 }
@@ -52,9 +54,15 @@ pub(super) struct Machine {
 
 impl Inner {
     /// Its next run has not begun.
-    pub(super) fn between_runs(&self) -> bool {
+    pub(super) fn not_begun(&self) -> bool {
         let machine = self.machine.as_ref();
         !self.removed && machine.is_some_and(|machine| machine.over == self.record.run.epoch)
+    }
+
+    /// The same, or its run is over and its machine on its way off.
+    pub(super) fn between_runs(&self) -> bool {
+        let ended = matches!(self.record.state, State::Exited | State::Lost);
+        self.not_begun() || (ended && self.machine.is_some() && !self.removed)
     }
 
     /// Epoch of the run that is known, if that is over; else one that no run has.
@@ -118,6 +126,7 @@ impl Container {
             turn: tokio::sync::Mutex::default(),
             stopped: AtomicBool::default(),
             restarts: AtomicU64::default(),
+            again: AtomicBool::default(),
             said: Mutex::default(),
         });
         self.publish(&inner, true);
@@ -145,7 +154,7 @@ impl Container {
         let mut inner = self.lock();
         let over = inner.record.run.epoch;
         // A machine that has never called leaves the container as it was.
-        if !inner.between_runs() && inner.settle(now_ns, true) {
+        if !inner.not_begun() && inner.settle(now_ns, true) {
             inner.save(&self.dir);
         }
         inner.link_up = false;
@@ -159,6 +168,11 @@ impl Container {
     }
 
     /// Its next run has not begun.
+    pub fn not_begun(&self) -> bool {
+        self.lock().not_begun()
+    }
+
+    /// The same, or its run is over.
     pub fn between_runs(&self) -> bool {
         self.lock().between_runs()
     }
@@ -180,7 +194,7 @@ impl Container {
             if inner.removed || !inner.is_on() {
                 return Some(Began::Off);
             }
-            let primary = inner.record.primary().filter(|_| !inner.between_runs());
+            let primary = inner.record.primary().filter(|_| !inner.not_begun());
             let (_, session) = primary?;
             match &session.exit {
                 Some(exit) if session.pid.is_none() => {

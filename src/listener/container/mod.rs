@@ -128,6 +128,8 @@ pub struct Snapshot {
     pub between_runs: bool,
     /// Times that it was started again by the appliance.
     pub restarts: u64,
+    /// It is being started again by the appliance.
+    pub restarting: bool,
 }
 
 impl Container {
@@ -197,6 +199,7 @@ impl Container {
     /// Everything at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.lock();
+        let made = self.made.get();
         Snapshot {
             record: inner.record.clone(),
             link_up: inner.link_up,
@@ -205,12 +208,11 @@ impl Container {
             positions: inner.log.positions().clone(),
             end: inner.log.end(),
             trouble: inner.trouble.clone(),
-            spec: self.made.get().map(|made| Arc::clone(&made.spec)),
+            spec: made.map(|made| Arc::clone(&made.spec)),
             between_runs: inner.between_runs(),
-            restarts: self
-                .made
-                .get()
-                .map_or(0, |made| made.restarts.load(Ordering::Relaxed)),
+            restarts: made.map_or(0, |made| made.restarts.load(Ordering::Relaxed)),
+            restarting: inner.between_runs()
+                && made.is_some_and(|made| made.again.load(Ordering::Relaxed)),
         }
     }
 

@@ -10,8 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{MachineError, Machines, RECORD, Restart, STOPPED};
 use crate::listener::clock::now_ns;
-use crate::listener::container::{Began, ClientError, Container, Made};
-use crate::listener::store::state::State;
+use crate::listener::container::{Began, ClientError, Condition, Container, Made};
 use crate::listener::vm::Shared;
 use crate::provider::Off;
 
@@ -43,16 +42,25 @@ fn parts<'a>(
 /// Powers a container's machine on and waits until its process runs; false: it does already.
 ///
 /// # Errors
-/// It cannot be started: the reason in docker's words.
+/// It cannot be started: the reason in docker's words. One that is removed after its end is gone then.
 pub async fn start(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bool, MachineError> {
+    let started = power_on(shared, container).await;
+    if matches!(started, Err(MachineError::NotStarted(_)))
+        && container.made().is_some_and(|made| made.spec.auto_remove())
+        && timeout(OFF_MOST, container.wait(Condition::Removed))
+            .await
+            .is_err()
+    {
+        tracing::warn!(id = container.id(), "not started, and not removed yet");
+    }
+    started
+}
+
+async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bool, MachineError> {
     let (machines, made) = parts(shared, container)?;
     let _turn = made.turn.lock().await;
     if container.is_on() {
-        let ended = matches!(
-            container.snapshot().record.state,
-            State::Exited | State::Lost
-        );
-        if !ended {
+        if !container.has_ended() || container.not_begun() {
             return Ok(false);
         }
         put_off(machines, container, OFF_MOST).await?;
@@ -160,9 +168,12 @@ async fn after(
     ran: Duration,
 ) -> Result<(), MachineError> {
     let (machines, made) = parts(shared, container)?;
+    let _turn = made.turn.lock().await;
     if made.spec.auto_remove() {
-        let _turn = made.turn.lock().await;
         return machines.take_away(shared, container).await;
+    }
+    if !shared.registry.holds(container) {
+        return Ok(());
     }
     let record = container.snapshot().record;
     let text = serde_json::to_string(&record).map_err(|e| MachineError::Broken(e.to_string()))?;
@@ -179,6 +190,7 @@ async fn after(
         let doubled =
             AGAIN_FIRST * 2_u32.saturating_pow(u32::try_from(times.min(16)).unwrap_or(16));
         made.restarts.fetch_add(1, Ordering::Relaxed);
+        made.again.store(true, Ordering::Relaxed);
         start_again(shared, container, doubled.min(AGAIN_MOST));
     }
     Ok(())
@@ -192,12 +204,11 @@ pub(super) fn start_again(shared: &Arc<Shared>, container: &Arc<Container>, paus
         let stopped = container
             .made()
             .is_none_or(|made| made.stopped.load(Ordering::Relaxed));
-        if stopped {
-            return;
+        if !stopped && let Err(error) = start_boxed(shared, Arc::clone(&container)).await {
+            tracing::error!(id = container.id(), %error, "not started again");
         }
-        let id = container.id().to_owned();
-        if let Err(error) = start_boxed(shared, container).await {
-            tracing::error!(id, %error, "not started again");
+        if let Some(made) = container.made() {
+            made.again.store(false, Ordering::Relaxed);
         }
     });
 }
@@ -257,7 +268,7 @@ pub async fn stop(
     while container.is_on() {
         match container.stop(grace_s) {
             Ok(()) => break,
-            Err(ClientError::NotRunning(_)) if !container.between_runs() => break,
+            Err(ClientError::NotRunning(_)) if !container.not_begun() => break,
             Err(_) if Instant::now() >= end => break,
             Err(_) => sleep(PAUSE).await,
         }
@@ -276,11 +287,7 @@ pub async fn remove(
     force: bool,
 ) -> Result<(), MachineError> {
     let (machines, made) = parts(shared, container)?;
-    let ended = matches!(
-        container.snapshot().record.state,
-        State::Exited | State::Lost
-    );
-    if container.is_on() && (!ended || container.between_runs()) {
+    if container.is_on() && (!container.has_ended() || container.not_begun()) {
         if !force {
             let name = container.name();
             return Err(ClientError::Running(name).into());

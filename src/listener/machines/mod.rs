@@ -217,16 +217,14 @@ impl Machines {
         shared: &Shared,
         container: &Arc<Container>,
     ) -> Result<(), MachineError> {
-        let known = shared.registry.resolve(container.id());
-        if !known.is_ok_and(|known| Arc::ptr_eq(&known, container)) {
+        if !shared.registry.holds(container) {
             // Somebody else was quicker.
             return Ok(());
         }
         let id = container.id().to_owned();
         self.ask(move |provider| provider.destroy(&id)).await?;
         forget_key(shared, container.id())?;
-        container.remove(true)?;
-        shared.registry.forget(container);
+        container.remove(true, || shared.registry.forget(container))?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod copies;
 mod deaths;
+mod engine;
 mod first_client;
 mod input;
 mod monitor;

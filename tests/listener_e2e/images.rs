@@ -1,0 +1,341 @@
+//! Images, from a registry of the test's own down to the file system that machines mount: docker's command line pulls
+//! them, e2fsprogs says what has come of them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::appliance::Appliance;
+use crate::docker::{Docker, clients};
+use crate::registry::{Entry, Registry, digest, gzip, layer};
+
+/// An appliance that makes machines, which this test starts none of, and the registry that its images are in.
+pub fn engine(medium: &str, more: &[&str]) -> (Appliance, Registry) {
+    let registry = Registry::start();
+    let mirror = registry.address.to_string();
+    let options = ["--iso", medium, "--registry-mirror", &mirror];
+    let appliance = Appliance::with(&[&options, more].concat());
+    (appliance, registry)
+}
+
+fn each(test: impl Fn(&Docker, &Appliance, &Registry)) {
+    for program in clients() {
+        // Any file will do: nothing boots from it.
+        let (appliance, registry) = engine("/bin/true", &["--disk-size", "64m"]);
+        test(&Docker::new(program, &appliance), &appliance, &registry);
+    }
+}
+
+/// The file system of the only image.
+fn disk(appliance: &Appliance) -> PathBuf {
+    let disks = std::fs::read_dir(appliance.state().join("images/disks")).expect("a folder");
+    let mut ext4 = disks
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "ext4")
+        });
+    let found = ext4.next().expect("a disk");
+    assert!(ext4.next().is_none(), "one disk");
+    found
+}
+
+fn debugfs(disk: &std::path::Path, request: &str) -> String {
+    let output = Command::new("/sbin/debugfs")
+        .args(["-R", request])
+        .arg(disk)
+        .output()
+        .expect("debugfs (Debian package e2fsprogs)");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn layers_become_the_file_system_that_the_specification_says() {
+    each(|docker, appliance, registry| {
+        let below = layer(&[
+            Entry::Folder("etc", 0o755),
+            Entry::File("etc/keep", 0o4755, b"kept"),
+            Entry::File("etc/gone", 0o644, b"gone"),
+            Entry::Folder("cache", 0o700),
+            Entry::File("cache/old", 0o644, b"old"),
+            Entry::Owned("owned", 1234, 77),
+            Entry::Link("link", "/etc/keep"),
+            Entry::Hard("hard", "etc/keep"),
+            Entry::Link("var", "etc"),
+        ]);
+        let above = layer(&[
+            Entry::File("etc/.wh.gone", 0, b""),
+            Entry::File("cache/.wh..wh..opq", 0, b""),
+            Entry::File("cache/new", 0o600, b"new"),
+            // Through a link of the layer below.
+            Entry::File("var/through", 0o644, b"through"),
+        ]);
+        let config = json!({ "Cmd": ["/x"], "Labels": { "a": "b" } });
+        let layers = registry.put("tree", &config, &[gzip(&below), above]);
+        let told = docker.ok(&["pull", "tree"]);
+        assert!(
+            told.contains("Status: Downloaded newer image for tree:latest"),
+            "{told}"
+        );
+        let told = docker.ok(&["pull", "tree"]);
+        assert!(
+            told.contains("Status: Image is up to date for tree:latest"),
+            "{told}"
+        );
+        assert_eq!(registry.ranges(&layers[0]).len(), 1, "fetched once");
+        let disk = disk(appliance);
+        let whole = Command::new("/sbin/e2fsck")
+            .args(["-f", "-n"])
+            .arg(&disk)
+            .output();
+        assert!(
+            whole.expect("e2fsck").status.success(),
+            "a clean file system"
+        );
+        for (path, contents) in [
+            ("etc/keep", "kept"),
+            ("hard", "kept"),
+            ("cache/new", "new"),
+            ("etc/through", "through"),
+            ("owned", "owned"),
+        ] {
+            assert_eq!(debugfs(&disk, &format!("cat {path}")), contents, "{path}");
+        }
+        let all = debugfs(&disk, "ls -p /etc") + &debugfs(&disk, "ls -p /cache");
+        assert!(
+            !all.contains("gone") && !all.contains("old") && !all.contains(".wh."),
+            "{all}"
+        );
+        let stat = |path: &str| debugfs(&disk, &format!("stat {path}"));
+        let owned = stat("owned");
+        assert!(
+            owned.contains("User:  1234   Group:    77") && owned.contains("Mode:  0640"),
+            "{owned}"
+        );
+        assert!(stat("etc/keep").contains("Mode:  04755"));
+        assert!(stat("etc/keep").contains("Links: 2"));
+        assert!(stat("link").contains("/etc/keep"));
+        assert!(
+            stat("etc/keep").contains("mtime: 0x6553f100"),
+            "{}",
+            stat("etc/keep")
+        );
+        let label = Command::new("/sbin/e2label")
+            .arg(&disk)
+            .output()
+            .expect("e2label");
+        assert_eq!(String::from_utf8_lossy(&label.stdout).trim(), "containerfs");
+        let about: Value = serde_json::from_str(&docker.ok(&["inspect", "tree"])).expect("JSON");
+        assert_eq!(about[0]["Config"]["Labels"]["a"], "b");
+        assert!(docker.ok(&["images"]).contains("tree"));
+        docker.ok(&["tag", "tree", "other:1"]);
+        docker.ok(&["rmi", "tree"]);
+        assert!(docker.ok(&["images"]).contains("other"));
+        docker.ok(&["rmi", "other:1"]);
+        assert!(!disk.exists());
+        assert_eq!(docker.ok(&["images", "-q"]), "");
+    });
+}
+
+#[test]
+fn a_pull_that_broke_off_goes_on_where_it_was() {
+    each(|docker, appliance, registry| {
+        let mut state = 1_u64;
+        let noise: Vec<u8> = (0..300_000)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) as u8
+            })
+            .collect();
+        let archive = gzip(&layer(&[Entry::File("noise", 0o644, &noise)]));
+        let layers = registry.put("broken", &json!({ "Cmd": ["/x"] }), &[archive]);
+        registry.cut(&layers[0], 100_000);
+        docker.ok(&["pull", "broken"]);
+        assert_eq!(registry.ranges(&layers[0]), [Some(0), Some(100_000)]);
+        let out = debugfs(&disk(appliance), "stat noise");
+        assert!(out.contains("Size: 300000"), "{out}");
+    });
+}
+
+#[test]
+fn what_is_wrong_with_an_image_is_said_and_nothing_is_left_of_it() {
+    each(|docker, appliance, registry| {
+        let config = json!({ "Cmd": ["/x"] });
+        let good = layer(&[Entry::File("a", 0o644, b"a")]);
+        let fails = |name: &str, words: &str| {
+            let said = docker.fails(&["pull", name], 1);
+            assert!(said.contains(words), "{name}: {said}");
+            assert_eq!(docker.ok(&["images", "-q"]), "", "{name}");
+        };
+        let layers = registry.put("false", &config, &[good.clone()]);
+        let mut other = good.clone();
+        other[0] = b'b';
+        registry.falsify(&layers[0], other.clone());
+        fails("false", &format!("has another digest, {}", digest(&other)));
+        for (name, entry, words) in [
+            (
+                "out",
+                Entry::File("../out", 0o644, b"x"),
+                "leads out of the image",
+            ),
+            (
+                "out2",
+                Entry::File("a/../../out", 0o644, b"x"),
+                "leads out of the image",
+            ),
+            (
+                "out3",
+                Entry::Hard("x", "../../etc/shadow"),
+                "leads out of the image",
+            ),
+            (
+                "none",
+                Entry::Hard("x", "nothing"),
+                "which is no file of the image",
+            ),
+        ] {
+            registry.put(name, &config, &[layer(&[entry])]);
+            fails(name, words);
+        }
+        let link = layer(&[
+            Entry::Link("l", "../../tmp"),
+            Entry::File("l/out", 0o644, b"x"),
+        ]);
+        registry.put("through", &config, &[link]);
+        fails("through", "leads out of the image");
+        let cut = gzip(&good);
+        registry.put("cut", &config, &[cut[..cut.len() / 2].to_vec()]);
+        fails("cut", "cannot be unpacked");
+        let large = vec![0; 65 << 20];
+        registry.put(
+            "large",
+            &config,
+            &[gzip(&layer(&[Entry::File("x", 0o644, &large)]))],
+        );
+        fails("large", "has more than 67108864 bytes of files");
+        fails("nothing", "manifest for nothing:latest not found");
+        let work = std::fs::read_dir(appliance.state().join("images/work")).expect("a folder");
+        assert_eq!(work.count(), 0, "swept");
+    });
+}
+
+#[test]
+fn a_container_is_made_whole_or_not_at_all() {
+    each(|docker, appliance, registry| {
+        registry.put(
+            "img",
+            &json!({ "Cmd": ["/x"], "Env": ["A=1"] }),
+            &[layer(&[])],
+        );
+        docker.ok(&["pull", "img"]);
+        let machines = || {
+            let machines = std::fs::read_dir(appliance.state().join("machines"));
+            machines.expect("a folder").count()
+        };
+        for (words, said) in [
+            (&["-v", "/etc:/etc", "img"][..], "HostConfig.Binds"),
+            (&["--pid", "host", "img"], "HostConfig.PidMode"),
+            (&["--network", "host", "img"], "NetworkMode"),
+            (&["--memory", "8m", "img"], "Minimum memory limit"),
+            (&["--device", "/dev/null", "img"], "HostConfig.Devices"),
+            (&["--health-cmd", "x", "img"], "Config.Healthcheck"),
+            (&["--cpus", "4000", "img"], "Range of CPUs"),
+            (&["--entrypoint", "", "img"], "no command specified"),
+            (&["--ulimit", "nofile=5:2", "img"], "ulimit"),
+        ] {
+            let all = [&["create"], words].concat();
+            let failed = docker.fails(&all, if said == "ulimit" { 125 } else { 1 });
+            assert!(failed.contains(said), "{words:?}: {failed}");
+        }
+        assert_eq!(machines(), 0);
+        let id = docker.ok(&[
+            "create", "--name", "one", "-e", "B=2", "--label", "k=v", "img", "/y",
+        ]);
+        let id = id.trim();
+        let taken = docker.fails(&["create", "--name", "one", "img"], 1);
+        assert!(taken.contains("is already in use by container"), "{taken}");
+        assert_eq!(machines(), 1);
+        let shown = |format: &str| {
+            docker
+                .ok(&["inspect", "-f", format, "one"])
+                .trim()
+                .to_owned()
+        };
+        assert_eq!(
+            shown("{{.State.Status}} {{.Path}} {{.Config.Env}}"),
+            "created /y [A=1 B=2]"
+        );
+        assert_eq!(
+            docker
+                .ok(&["ps", "-aq", "--filter", "label=k=v", "--no-trunc"])
+                .trim(),
+            id
+        );
+        assert_eq!(docker.ok(&["wait", "one"]).trim(), "0");
+        let failed = docker.fails(&["kill", "one"], 1);
+        assert!(failed.contains("is not running"), "{failed}");
+        let used = docker.fails(&["rmi", "img"], 1);
+        assert!(used.contains("must remove container first"), "{used}");
+        // Its file says all of it, and is for nobody else to read.
+        let vmx = appliance
+            .state()
+            .join(format!("machines/{}/container.vmx", &id[..12]));
+        let text = std::fs::read_to_string(&vmx).expect("a .vmx");
+        assert!(text.contains("scsi0.virtualDev = \"pvscsi\""), "{text}");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&vmx.metadata().expect("it").permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        docker.ok(&["rm", "one"]);
+        assert_eq!(machines(), 0);
+        assert_eq!(docker.ok(&["ps", "-aq"]), "");
+    });
+}
+
+#[test]
+fn the_list_comes_back_from_the_machines_files_alone() {
+    for program in clients() {
+        let (mut appliance, registry) = engine("/bin/true", &["--disk-size", "64m"]);
+        let docker = Docker::new(program, &appliance);
+        registry.put("img", &json!({ "Cmd": ["/x"] }), &[layer(&[])]);
+        docker.ok(&["pull", "img"]);
+        docker.ok(&[
+            "create",
+            "--name",
+            "kept",
+            "--label",
+            "k=v",
+            "-p",
+            "127.0.0.1:1:80",
+            "img",
+        ]);
+        let before = docker.ok(&["inspect", "kept"]);
+        appliance.kill();
+        let state = appliance.state().to_owned();
+        std::fs::remove_dir_all(state.join("containers")).expect("the index");
+        std::fs::remove_dir_all(state.join("keys")).expect("the keys");
+        // Of a create and a removal that were killed in the middle.
+        for half in [".new-0123456789ab", ".gone-0123456789ab"] {
+            std::fs::create_dir_all(state.join("machines").join(half)).expect("a folder");
+        }
+        appliance.run();
+        assert_eq!(docker.ok(&["inspect", "kept"]), before);
+        let left = std::fs::read_dir(state.join("machines"))
+            .expect("a folder")
+            .count();
+        assert_eq!(left, 1, "what was left half is swept");
+        docker.ok(&["rm", "kept"]);
+    }
+}
+
+#[test]
+fn an_appliance_without_machines_says_how_to_have_some() {
+    for program in clients() {
+        let appliance = Appliance::start();
+        let docker = Docker::new(program, &appliance);
+        let said = docker.fails(&["create", "x"], 1);
+        assert!(said.contains("vch listen --iso"), "{said}");
+    }
+}
