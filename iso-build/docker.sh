@@ -96,15 +96,15 @@ done
 export DOCKER_CONFIG=$PWD/$config
 unset DOCKER_HOST DOCKER_CONTEXT DOCKER_TLS_VERIFY DOCKER_CERT_PATH
 words=("$docker" -H "127.0.0.1:$api" --tls)
+# An input that neither ends nor says anything, and is gone with this script.
+exec 3< <(exec tail -f /dev/null --pid="$$" 2>/dev/null)
 # As somebody at a terminal types it, whether there is one or not.
 typed() {
     printf '\n$ docker -H 127.0.0.1:%s --tls %s\n' "$api" "$*"
     if [ -t 0 ] && [ -t 1 ]; then
         "${words[@]}" "$@"
     else
-        # An input that neither ends nor says anything, and ends with this script.
-        script -qec "$(printf '%q ' "${words[@]}" "$@")" /dev/null \
-            < <(exec tail -f /dev/null --pid="$$" 2>/dev/null)
+        script -qec "$(printf '%q ' "${words[@]}" "$@")" /dev/null <&3
     fi
 }
 typed run -it hello-world

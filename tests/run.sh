@@ -39,6 +39,7 @@ else
     $step 'Secure Boot' tests/secure-boot.sh build/cache/own
     $step 'the boot budget' tests/budget/run.sh
 fi
+$step "docker's session of the README" tests/docker-session.sh
 # A tenth of `make soak`, and plain QEMU machines with the same programs.
 $step 'one stream of 1 GiB through moves and kills; machines without VMware' \
     env SOAK=1020 iso-build/cargo.sh test --release --locked --features vm-tests --test listener_e2e -- \

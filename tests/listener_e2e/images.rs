@@ -170,7 +170,7 @@ fn what_is_wrong_with_an_image_is_said_and_nothing_is_left_of_it() {
             assert!(said.contains(words), "{name}: {said}");
             assert_eq!(docker.ok(&["images", "-q"]), "", "{name}");
         };
-        let layers = registry.put("false", &config, &[good.clone()]);
+        let layers = registry.put("false", &config, std::slice::from_ref(&good));
         let mut other = good.clone();
         other[0] = b'b';
         registry.falsify(&layers[0], other.clone());
@@ -338,4 +338,76 @@ fn an_appliance_without_machines_says_how_to_have_some() {
         let said = docker.fails(&["create", "x"], 1);
         assert!(said.contains("vch listen --iso"), "{said}");
     }
+}
+
+/// What stands on the page of options: name, state, what it is tried with.
+fn options() -> Vec<(String, String, Option<String>)> {
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/listener/machines/options.md"
+    );
+    let page = std::fs::read_to_string(page).expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| `--"));
+    rows.map(|row| {
+        let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+        let code = |text: &str| text.trim_matches('`').to_owned();
+        let tried = columns.get(4).filter(|text| !text.is_empty());
+        (
+            code(columns[1]),
+            columns[2].to_owned(),
+            tried.map(|text| code(text)),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn every_option_of_docker_s_does_what_the_page_says() {
+    let page = options();
+    each(|docker, _, registry| {
+        registry.put("img", &json!({ "Cmd": ["/x"] }), &[layer(&[])]);
+        docker.ok(&["pull", "img"]);
+        let help = docker.ok(&["run", "--help"]);
+        let known: Vec<&str> = help
+            .split_whitespace()
+            .filter(|word| word.starts_with("--") && word.len() > 2)
+            .collect();
+        let rows = help.lines().filter_map(|line| {
+            let line = line.trim_start();
+            line.starts_with('-')
+                .then(|| line.split_whitespace().find(|word| word.starts_with("--")))?
+        });
+        for option in rows {
+            assert!(
+                page.iter().any(|(name, ..)| name == option),
+                "{option} is not on the page"
+            );
+        }
+        for (name, state, tried) in &page {
+            let Some(tried) = tried.as_ref().filter(|_| known.contains(&name.as_str())) else {
+                continue;
+            };
+            let words = Command::new("sh")
+                .args(["-c", &format!("printf '%s\\n' {tried}")])
+                .output()
+                .expect("sh");
+            let words = String::from_utf8(words.stdout).expect("text");
+            let words: Vec<&str> = ["create"]
+                .into_iter()
+                .chain(words.lines())
+                .chain(["img"])
+                .collect();
+            let output = docker.run(&words);
+            let said = String::from_utf8_lossy(&output.stderr);
+            match state.as_str() {
+                "works" => assert!(output.status.success(), "{tried}: {said}"),
+                "refused" => {
+                    assert!(!output.status.success(), "{tried} is accepted");
+                    // Some the client refuses itself.
+                    assert!(!said.is_empty(), "{tried}: no reason");
+                }
+                other => panic!("{name}: {other:?} is no state"),
+            }
+        }
+    });
 }

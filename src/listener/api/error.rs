@@ -11,6 +11,7 @@ use crate::listener::execs::ExecError;
 use crate::listener::machines::{MachineError, Wish};
 use crate::listener::registry::ResolveError;
 use crate::listener::store::LogError;
+use crate::provider::ProviderError;
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -113,7 +114,8 @@ impl From<MachineError> for ApiError {
         let status = match error {
             MachineError::Client(error) => return error.into(),
             MachineError::Image(error) => return error.into(),
-            MachineError::Wish(Wish::Refused(_)) => StatusCode::NOT_IMPLEMENTED,
+            MachineError::Wish(Wish::Refused(_))
+            | MachineError::Provider(ProviderError::Config(_)) => StatusCode::NOT_IMPLEMENTED,
             MachineError::Wish(Wish::Bad(_))
             | MachineError::BadName(_)
             | MachineError::NotStarted(_) => StatusCode::BAD_REQUEST,

@@ -31,7 +31,7 @@ pub(super) struct Setting {
 }
 
 /// Options that cannot be had, and what to do instead.
-const REASONS: [(&str, &str); 14] = [
+const REASONS: [(&str, &str); 15] = [
     (
         "Binds",
         "is not possible: a VM has no folder of this host; docker cp, or an image of your own, brings files in",
@@ -69,6 +69,10 @@ const REASONS: [(&str, &str); 14] = [
     ("Links", "is not possible: publish a port instead (-p)"),
     ("ExtraHosts", "is not done yet"),
     (
+        "GroupAdd",
+        "is not done yet: guestinfo of this generation has no key for it",
+    ),
+    (
         "PublishAllPorts",
         "is not done yet: publish each port by its number (-p)",
     ),
@@ -88,7 +92,7 @@ pub(super) fn machine(
     let host = Fields::of("HostConfig", body.get("HostConfig").unwrap_or(&Value::Null))?;
     config.value("HostConfig");
     networking(&config)?;
-    let session = session(&config, &host, image)?;
+    let session = session(&config, image)?;
     let isolation = isolation(&host)?;
     let mode = network_mode(&host, config.flag("NetworkDisabled")? == Some(true))?;
     let forwards = forwards(&host, mode)?;
@@ -133,7 +137,7 @@ pub(super) fn machine(
     Ok((machine, spec))
 }
 
-fn session(config: &Fields<'_>, host: &Fields<'_>, image: &Image) -> Result<Session, Wish> {
+fn session(config: &Fields<'_>, image: &Image) -> Result<Session, Wish> {
     let own = config.words("Entrypoint")?;
     let command = config.words("Cmd")?.filter(|words| !words.is_empty());
     // An entry point of one's own takes the image's command away, too.
@@ -166,7 +170,6 @@ fn session(config: &Fields<'_>, host: &Fields<'_>, image: &Image) -> Result<Sess
         attach: true,
         openstdin: config.flag("OpenStdin")? == Some(true),
         tty: config.flag("Tty")? == Some(true),
-        groups: host.texts("GroupAdd")?.unwrap_or_default(),
         ..Session::default()
     })
 }
@@ -194,8 +197,6 @@ fn isolation(host: &Fields<'_>) -> Result<Isolation, Wish> {
         read_only: host.flag("ReadonlyRootfs")? == Some(true),
         cap_add: host.texts("CapAdd")?.unwrap_or_default(),
         cap_drop: host.texts("CapDrop")?.unwrap_or_default(),
-        masked_paths: host.texts("MaskedPaths")?,
-        readonly_paths: host.texts("ReadonlyPaths")?,
         ..Isolation::default()
     };
     isolation.oom_score_adj = i32::try_from(host.number("OomScoreAdj")?)
@@ -231,13 +232,10 @@ fn isolation(host: &Fields<'_>) -> Result<Isolation, Wish> {
             }
             // There is no profile unless one is given.
             "seccomp=unconfined" | "apparmor=unconfined" | "label=disable" => {}
-            other => match other.strip_prefix("seccomp=").map(serde_json::from_str) {
-                Some(Ok(profile)) => isolation.seccomp = Some(profile),
-                _ => {
-                    let text = format!("HostConfig.SecurityOpt {other:?} is not known");
-                    return Err(Wish::Refused(text));
-                }
-            },
+            other => {
+                let text = format!("HostConfig.SecurityOpt {other:?} is not done");
+                return Err(Wish::Refused(text));
+            }
         }
     }
     Ok(isolation)
