@@ -5,7 +5,7 @@
 # prebuilt one. Who only wants to run something does not wait for ours.
 ifndef KERNEL
 KERNEL := own
-ifneq ($(filter run docker bench,$(MAKECMDGOALS)),)
+ifneq ($(filter run docker bench bench-docker,$(MAKECMDGOALS)),)
 KERNEL := $(shell initramfs/kernel-own.sh --built && echo own || echo debian)
 $(info $(if $(filter own,$(KERNEL)),  kernel: our own (KERNEL=debian takes Debian's),  kernel: Debian's (make iso builds our own, smaller and three times quicker)))
 endif
@@ -21,14 +21,14 @@ endif
 
 step := iso-build/step.sh
 kernel := build/cache/$(KERNEL)
-export CMD PORT API REGISTRY KEEP CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
+export CMD PORT API REGISTRY KEEP TURNS SIZE CARRIER KERNEL SECURE_BOOT_KEY SECURE_BOOT_CERT FOR TARGET
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help build run docker iso test bench bench-link soak soak-deaths fuzz check fmt clean FORCE
+.PHONY: help build run docker iso test bench bench-link bench-docker soak soak-deaths fuzz check fmt clean FORCE
 
 help: ## this list
 	@echo 'make VERB [NAME=value …]'
@@ -58,6 +58,9 @@ bench: packages-bench build/tether build/vch build/vmx build/bootstrap.iso build
 
 bench-link: packages-bench ## the link and the listener beside socat, conserver and ser2net; 16,000 VMs on one processor
 	@iso-build/cargo.sh bench --locked --bench link
+
+bench-docker: packages-docker build/vch build/vmx build/bootstrap.iso build/guest/hello ## docker's way beside the work itself (TURNS=5, SIZE=200 MB)
+	@tests/bench/docker.sh
 
 soak: packages-build ## one stream of 10 GiB through 1,024 vMotions and as many SIGKILLs of the listener (SOAK=MEBIBYTES)
 	@SOAK=$(or $(SOAK),10240) iso-build/cargo.sh test --release --locked --test listener_e2e -- soak --nocapture

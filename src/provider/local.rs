@@ -7,6 +7,7 @@
 //!                  console.log       what its kernel and its tether say
 //!                  run.log           what `vmx run` says
 //!  machines/.new-DIGITS, .gone-…     on their way in and out; swept at the start
+//!           .delta-IMAGE             a disk as it is before its machine's first start
 //! ```
 
 use std::collections::HashMap;
@@ -37,6 +38,8 @@ const LAST_WORDS: usize = 2048;
 /// Before the names of folders that are no machines yet, or any more.
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
+/// Before the names of deltas that others are copies of.
+const DELTA: &str = ".delta-";
 /// Longest path of a unix socket, in bytes (unix(7)).
 const SOCKET_PATH_MOST: usize = 107;
 
@@ -142,11 +145,19 @@ impl Local {
         Some((pidfd, socket))
     }
 
-    fn furnish(&self, machine: &Machine, folder: &Path) -> Result<(), ProviderError> {
-        let disk = folder.join(vmx::DISK);
+    /// A delta of an image's disk: one is made by qemu-img, those after it are copies of that, as it is the same bytes
+    /// (a few KB, and holes).
+    fn disk(&self, image: &Path, disk: &Path) -> Result<(), ProviderError> {
+        let name = image.file_stem().unwrap_or_default().to_string_lossy();
+        let first = self.dir.join(format!("{DELTA}{name}"));
+        match fs::copy(&first, disk) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("make", disk)(error)),
+        }
         let made = std::process::Command::new("qemu-img")
             .args(["create", "-q", "-f", "vmdk", "-F", "vmdk", "-b"])
-            .args([&machine.image, &disk])
+            .args([image, disk])
             .stdin(Stdio::null())
             .output();
         let program = |reason: String| ProviderError::Program {
@@ -158,6 +169,15 @@ impl Local {
             let said = String::from_utf8_lossy(&made.stderr);
             return Err(program(said.trim().to_owned()));
         }
+        // Beside the disk until it is whole: another machine's may be made at the same time.
+        let copy = disk.with_extension("first");
+        fs::copy(disk, &copy)
+            .and_then(|_| fs::rename(&copy, &first))
+            .map_err(io_error("make", &first))
+    }
+
+    fn furnish(&self, machine: &Machine, folder: &Path) -> Result<(), ProviderError> {
+        self.disk(&machine.image, &folder.join(vmx::DISK))?;
         let path = folder.join(FILE);
         let bytes = vmx::compose(machine, &self.medium)?.to_bytes();
         // For the owner alone: the link's key is in it, and whatever is secret in the environment.
@@ -298,6 +318,11 @@ impl Provider for Local {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with(NEW) || name.starts_with(GONE) {
                 sweep(&path)?;
+                continue;
+            }
+            if name.starts_with(DELTA) {
+                // Of an image that may be gone: the next machine makes it anew.
+                fs::remove_file(&path).map_err(io_error("delete", &path))?;
                 continue;
             }
             let file = path.join(FILE);

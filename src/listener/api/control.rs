@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::body::piecewise;
+use super::create::to_the_end;
 use super::error::ApiError;
 use super::params::Params;
 use super::shape::Waited;
@@ -70,7 +71,8 @@ pub(super) async fn start(
 ) -> Result<Response, ApiError> {
     let container = find(&shared.registry, &id)?;
     if container.made().is_some() && container.between_runs() {
-        let started = machines::start(&shared, &container).await?;
+        let started = async move { machines::start(&shared, &container).await };
+        let started = to_the_end(started).await?;
         return Ok(if started { done() } else { unchanged() });
     }
     if container.has_ended() {
@@ -108,7 +110,8 @@ pub(super) async fn stop(
     let container = find(&shared.registry, &id)?;
     let grace_s = grace(&params, &container)?;
     if container.made().is_some() {
-        let stopped = machines::stop(&shared, &container, grace_s).await?;
+        let stopped = async move { machines::stop(&shared, &container, grace_s).await };
+        let stopped = to_the_end(stopped).await?;
         return Ok(if stopped { done() } else { unchanged() });
     }
     if container.has_ended() {
@@ -161,7 +164,7 @@ pub(super) async fn remove(
     let container = find(&shared.registry, &id)?;
     let force = params.flag("force");
     if container.made().is_some() {
-        machines::remove(&shared, &container, force).await?;
+        to_the_end(async move { machines::remove(&shared, &container, force).await }).await?;
         return Ok(done());
     }
     if force {

@@ -1,5 +1,6 @@
 //! `POST /containers/create`, and what an appliance that makes its VMs does with them besides.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Json;
@@ -31,20 +32,34 @@ pub(super) fn json_body(bytes: &[u8]) -> Result<Value, ApiError> {
         .map_err(|e| ApiError::bad_request(format!("the body is no JSON: {e}")))
 }
 
+/// Does all of it, whether its client waits for the answer or has gone: a machine is never half made, half started or
+/// half removed.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, MachineError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::spawn(work).await {
+        Ok(done) => Ok(done?),
+        Err(gone) => Err(ApiError::server(gone.to_string())),
+    }
+}
+
 pub(super) async fn create(
     State(shared): Api,
     Query(query): RawParams,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let machines = machines(&shared)?;
+    let machines = shared_machines(&shared)?;
     let params = Params(query);
     platform(&params)?;
     let body = json_body(&body)?;
-    let container = machines.create(&shared, params.text("name"), &body).await?;
-    shared
-        .registry
-        .events()
-        .created(&container.snapshot().record);
+    let made = async move {
+        let name = params.text("name");
+        let container = machines.create(&shared, name, &body).await?;
+        let record = container.snapshot().record;
+        shared.registry.events().created(&record);
+        Ok(container)
+    };
+    let container = to_the_end(made).await?;
     let answer = json!({ "Id": container.id(), "Warnings": [] });
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
@@ -68,26 +83,31 @@ pub(super) async fn restart(
 ) -> Result<Response, ApiError> {
     let container = find(&shared.registry, &id)?;
     let grace_s = control::grace(&Params(query), &container)?;
-    machines::stop(&shared, &container, grace_s).await?;
-    machines::start(&shared, &container).await?;
+    to_the_end(async move {
+        machines::stop(&shared, &container, grace_s).await?;
+        machines::start(&shared, &container).await
+    })
+    .await?;
     Ok(done())
 }
 
 /// Removes all that do not run and were made here.
 pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
     machines(&shared)?;
-    let mut deleted = Vec::new();
-    for container in shared.registry.all() {
-        if container.made().is_none() || container.is_on() {
-            continue;
+    let pruned = async move {
+        let mut deleted = Vec::new();
+        let all = shared.registry.all().into_iter();
+        for container in all.filter(|one| one.made().is_some() && !one.is_on()) {
+            match machines::remove(&shared, &container, false).await {
+                Ok(()) => deleted.push(container.id().to_owned()),
+                // Somebody has just started it.
+                Err(MachineError::Client(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
-        match machines::remove(&shared, &container, false).await {
-            Ok(()) => deleted.push(container.id().to_owned()),
-            // Somebody has just started it.
-            Err(MachineError::Client(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+        Ok(deleted)
+    };
+    let deleted = to_the_end(pruned).await?;
     Ok(Json(
         json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 }),
     ))

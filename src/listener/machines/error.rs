@@ -40,7 +40,9 @@ pub enum MachineError {
     #[error("{0}")]
     NotStarted(String),
     /// Not made here.
-    #[error("container {0}: its VM was made elsewhere; power it on there")]
+    #[error(
+        "not possible: the VM of container {0} was made elsewhere; docker stop ends it, power it on again where it is"
+    )]
     Elsewhere(String),
     /// The images.
     #[error(transparent)]

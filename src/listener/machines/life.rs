@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
@@ -65,10 +65,9 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
         }
         put_off(machines, container, OFF_MOST).await?;
     }
-    let most = machines.config.most;
-    let on = shared.registry.all().iter().filter(|c| c.is_on()).count();
-    if most > 0 && on >= most {
-        return Err(MachineError::Full(on));
+    if !shared.registry.holds(container) {
+        let name = container.name();
+        return Err(ClientError::NotRunning(name).into());
     }
     let waits = machines.boots.acquire().await;
     let _boot = waits.map_err(|closed| MachineError::Broken(closed.to_string()))?;
@@ -76,7 +75,7 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
     {
         note(machines, container, STOPPED, "0").await?;
     }
-    container.powered_on(false);
+    one_more(machines, shared, container)?;
     let id = container.id().to_owned();
     match machines.ask(move |provider| provider.start(&id)).await {
         Ok(off) => watch(shared, container, off),
@@ -99,6 +98,25 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
             START_MOST.as_secs()
         ))),
     }
+}
+
+/// The container's machine counts among those that are on, unless there are too many.
+fn one_more(
+    machines: &Machines,
+    shared: &Shared,
+    container: &Container,
+) -> Result<(), MachineError> {
+    let most = machines.config.most;
+    let _counting = machines
+        .counting
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let on = shared.registry.all().iter().filter(|c| c.is_on()).count();
+    if most > 0 && on >= most {
+        return Err(MachineError::Full(on));
+    }
+    container.powered_on(false);
+    Ok(())
 }
 
 /// Docker's clients take the status of a failed start from these words.

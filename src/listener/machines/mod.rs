@@ -12,7 +12,7 @@ mod spec;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -65,6 +65,8 @@ pub struct Machines {
     appliance: SocketAddr,
     /// Machines that start at once: more would only be slower, each of them.
     boots: Semaphore,
+    /// Held while those that are on are counted.
+    counting: Mutex<()>,
     /// Held while a name is taken.
     naming: tokio::sync::Mutex<()>,
 }
@@ -88,6 +90,7 @@ impl Machines {
             config,
             appliance,
             boots: Semaphore::new(processors + 1),
+            counting: Mutex::default(),
             naming: tokio::sync::Mutex::default(),
         })
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{PATIENCE, repository};
 use crate::appliance::Appliance;
 use crate::docker::{Docker, clients};
-use crate::images::engine;
+use crate::images::{engine, machines};
 use crate::registry::Registry;
 
 /// An appliance, its images, a client; and no machine that outlives them.
@@ -118,12 +118,23 @@ impl Engine {
         }
     }
 
+    /// A machine is on.
+    fn is_on(&self) -> bool {
+        let machines = std::fs::read_dir(self.appliance.state().join("machines"));
+        let mut machines = machines.into_iter().flatten().flatten();
+        machines.any(|machine| machine.path().join("container.vmx.control").exists())
+    }
+
     /// Nothing of any container is left.
     fn is_empty(&self) -> bool {
         let state = self.appliance.state();
         let count = |name: &str| std::fs::read_dir(state.join(name)).map_or(0, Iterator::count);
         self.docker.ok(&["ps", "-aq"]).is_empty()
-            && [count("machines"), count("keys"), count("containers")] == [0, 0, 0]
+            && [
+                machines(&self.appliance),
+                count("keys"),
+                count("containers"),
+            ] == [0, 0, 0]
     }
 }
 
@@ -405,6 +416,30 @@ fn a_container_may_be_removed_while_it_starts() {
         start.wait_with_output().expect("docker");
         assert!(engine.is_empty(), "after {pause} ms");
     }
+}
+
+#[test]
+fn a_client_that_vanishes_leaves_nothing_half_done() {
+    let engine = Engine::start(&[]);
+    engine.docker.ok(&["pull", "busybox"]);
+    for pause in [0, 20, 60, 200, 1000, 3500] {
+        let words = ["run", "--rm", "busybox", "sh", "-c", "echo one; sleep 2"];
+        let mut client = engine.docker.spawn(&words);
+        std::thread::sleep(Duration::from_millis(pause));
+        client.kill().expect("kill");
+        client.wait().expect("wait");
+    }
+    // Those whose start was asked for run to their end and are gone; the others were made, and can be removed.
+    let limit = Instant::now() + PATIENCE;
+    while !engine.docker.ok(&["ps", "-q"]).is_empty() || engine.is_on() {
+        let list = engine.docker.ok(&["ps", "-a"]);
+        assert!(Instant::now() < limit, "{list}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let list = engine.docker.ok(&["ps", "-a", "--format", "{{.State}}"]);
+    assert!(list.lines().all(|state| state == "created"), "{list}");
+    engine.docker.ok(&["container", "prune", "-f"]);
+    assert!(engine.is_empty());
 }
 
 #[test]
