@@ -3,13 +3,13 @@
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
+use super::owners::Later;
 use super::tree::{Kind, Meta, Node, Tree};
 
 /// Label of a container's own disk, by which its machine finds it.
@@ -32,31 +32,32 @@ pub enum DiskError {
         /// Why not.
         source: io::Error,
     },
-    /// Files of others can be made by root alone.
+    /// A name that cannot be written afterwards.
     #[error(
-        "{}: its owner or its device cannot be given to it ({source}): images are unpacked by root, run the appliance \
-         as root", path.display()
+        "{}: a file of such a name gets its owner from root alone: run the appliance as root", .0.display()
     )]
-    Owner {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
+    Name(PathBuf),
+    /// One of e2fsprogs' programs is not there.
+    #[error("starting {program} (Debian package e2fsprogs): {source}")]
+    NoProgram {
+        /// Its name.
+        program: String,
+        /// Why not.
         source: io::Error,
     },
-    /// mke2fs is not there.
-    #[error("starting mke2fs (Debian package e2fsprogs): {0}")]
-    NoMke2fs(io::Error),
-    /// mke2fs has failed.
-    #[error("mke2fs has failed: {0}")]
-    Mke2fs(String),
+    /// One has failed.
+    #[error("{0}")]
+    Failed(String),
 }
 
-fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+pub(super) fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
     let path = path.to_owned();
     move |source| DiskError::Io { step, path, source }
 }
 
-/// Makes `ext4` of the tree, `bytes` long; `root` is a folder to be made, for the files on their way.
+/// Makes `ext4` of the tree, `bytes` long; `root` is a folder to be made, for the files on their way. Owners and
+/// devices are given to the files there where this process may do so, else they are written into the file system
+/// afterwards.
 ///
 /// # Errors
 /// A file cannot be made, or mke2fs fails.
@@ -67,10 +68,24 @@ pub fn make(
     ext4: &Path,
     bytes: u64,
 ) -> Result<(), DiskError> {
+    let may = rustix::process::geteuid().is_root();
+    make_as(tree, contents, root, ext4, bytes, may)
+}
+
+fn make_as(
+    tree: &Tree,
+    contents: &Path,
+    root: &Path,
+    ext4: &Path,
+    bytes: u64,
+    may: bool,
+) -> Result<(), DiskError> {
     let mut laid = Laid {
         tree,
         contents,
+        root,
         first: vec![],
+        later: (!may).then(|| Later::beside(root)),
     };
     laid.folder(tree.root(), root)?;
     let file = OpenOptions::new()
@@ -80,20 +95,38 @@ pub fn make(
         .open(ext4)
         .and_then(|file| file.set_len(bytes));
     file.map_err(io_error("make", ext4))?;
-    let made = Command::new("mke2fs")
-        .env("PATH", path_with_sbin())
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs
         .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", LABEL])
         .args(["-J", &format!("size={JOURNAL_MIB}")])
         .args(["-E", "lazy_journal_init=1", "-d"])
-        .args([root, ext4])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(DiskError::NoMke2fs)?;
-    if made.status.success() {
-        return Ok(());
+        .args([root, ext4]);
+    run(mke2fs)?;
+    match laid.later {
+        Some(later) => later.write(ext4),
+        None => Ok(()),
     }
+}
+
+/// Runs one of e2fsprogs' programs to its end; what it says on stderr.
+pub(super) fn run(mut program: Command) -> Result<String, DiskError> {
+    let name = program.get_program().to_string_lossy().into_owned();
+    let made = program
+        .env("PATH", path_with_sbin())
+        .stdin(Stdio::null())
+        .output();
+    let made = made.map_err(|source| DiskError::NoProgram {
+        program: name.clone(),
+        source,
+    })?;
     let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-    Err(DiskError::Mke2fs(format!("{said} ({})", made.status)))
+    if made.status.success() {
+        return Ok(said);
+    }
+    Err(DiskError::Failed(format!(
+        "{name} has failed: {said} ({})",
+        made.status
+    )))
 }
 
 /// Where Debian has mke2fs, for whoever is not root.
@@ -138,8 +171,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
 struct Laid<'a> {
     tree: &'a Tree,
     contents: &'a Path,
+    root: &'a Path,
     /// Where a node has its first name, by its number.
     first: Vec<Option<PathBuf>>,
+    /// What this process may not do here.
+    later: Option<Later>,
 }
 
 impl Laid<'_> {
@@ -157,7 +193,7 @@ impl Laid<'_> {
             }
         }
         // Last: what is made within changes its time.
-        dress(path, meta, false)
+        self.dress(path, meta, FileType::Directory)
     }
 
     fn leaf(
@@ -173,62 +209,211 @@ impl Laid<'_> {
         if let Some(first) = &self.first[number] {
             return fs::hard_link(first, path).map_err(io_error("link", path));
         }
+        self.first[number] = Some(path.to_owned());
         let node = |kind, major, minor| {
             let device = rustix::fs::makedev(major, minor);
             let made = rustix::fs::mknodat(CWD, path, kind, Mode::empty(), device);
-            made.map_err(|error| DiskError::Owner {
-                path: path.to_owned(),
-                source: error.into(),
-            })
+            made.map_err(|error| io_error("make device", path)(error.into()))
         };
-        match kind {
+        let kind = match kind {
             Kind::File(contents) => {
                 let from = self.contents.join(contents.to_string());
                 fs::rename(from, path).map_err(io_error("make", path))?;
+                FileType::RegularFile
             }
             Kind::Symlink(target) => {
                 symlink(target, path).map_err(io_error("make link", path))?;
+                FileType::Symlink
             }
-            Kind::Character(major, minor) => node(FileType::CharacterDevice, *major, *minor)?,
-            Kind::Block(major, minor) => node(FileType::BlockDevice, *major, *minor)?,
-            Kind::Fifo => node(FileType::Fifo, 0, 0)?,
-        }
-        self.first[number] = Some(path.to_owned());
-        dress(path, meta, matches!(kind, Kind::Symlink(_)))
+            Kind::Fifo => {
+                node(FileType::Fifo, 0, 0)?;
+                FileType::Fifo
+            }
+            Kind::Character(major, minor) | Kind::Block(major, minor) => {
+                let kind = match kind {
+                    Kind::Block(..) => FileType::BlockDevice,
+                    _ => FileType::CharacterDevice,
+                };
+                if let Some(later) = &mut self.later {
+                    // Names of it beside this one would be links to nothing here.
+                    return later.device(self.root, path, meta, kind, (*major, *minor));
+                }
+                node(kind, *major, *minor)?;
+                kind
+            }
+        };
+        self.dress(path, meta, kind)
     }
-}
 
-/// Owner, attributes, permissions, time; in this order, as each may undo one before.
-fn dress(path: &Path, meta: &Meta, link: bool) -> Result<(), DiskError> {
-    lchown(path, Some(meta.uid), Some(meta.gid)).map_err(|source| DiskError::Owner {
-        path: path.to_owned(),
-        source,
-    })?;
-    for (name, value) in &meta.xattrs {
-        let name = CString::new(name.as_bytes()).map_err(io::Error::from);
-        let set = name.and_then(|name| {
-            rustix::fs::lsetxattr(path, &*name, value, XattrFlags::empty()).map_err(Into::into)
-        });
-        set.map_err(io_error("set an attribute of", path))?;
+    /// Owner, attributes, permissions, time; in this order, as each may undo one before.
+    fn dress(&mut self, path: &Path, meta: &Meta, kind: FileType) -> Result<(), DiskError> {
+        match &mut self.later {
+            Some(later) => later.owner(self.root, path, meta, kind)?,
+            None => {
+                lchown(path, Some(meta.uid), Some(meta.gid))
+                    .map_err(io_error("give its owner to", path))?;
+                for (name, value) in &meta.xattrs {
+                    let name = CString::new(name.as_bytes()).map_err(io::Error::from);
+                    let set = name.and_then(|name| {
+                        let flags = XattrFlags::empty();
+                        rustix::fs::lsetxattr(path, &*name, value, flags).map_err(Into::into)
+                    });
+                    set.map_err(io_error("set an attribute of", path))?;
+                }
+            }
+        }
+        if kind != FileType::Symlink {
+            // Whoever is not root must be able to read it, for mke2fs.
+            let own = match (&self.later, kind) {
+                (None, _) => 0,
+                (Some(_), FileType::Directory) => 0o700,
+                (Some(_), _) => 0o400,
+            };
+            let mode = fs::Permissions::from_mode(meta.mode | own);
+            fs::set_permissions(path, mode).map_err(io_error("set the mode of", path))?;
+        }
+        let (seconds, nanos) = meta.mtime;
+        let time = Timespec {
+            tv_sec: seconds,
+            tv_nsec: i64::from(nanos),
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| io_error("set the time of", path)(error.into()))
     }
-    if !link {
-        let mode = fs::Permissions::from_mode(meta.mode);
-        fs::set_permissions(path, mode).map_err(io_error("set the mode of", path))?;
-    }
-    let (seconds, nanos) = meta.mtime;
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::from(nanos),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|error| io_error("set the time of", path)(error.into()))
 }
 
 /// Bytes of a name, for a checksum of it.
 pub fn checksum(name: &str) -> u32 {
-    crc32c::crc32c(std::ffi::OsStr::new(name).as_bytes())
+    crc32c::crc32c(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(mode: u32, uid: u32, xattr: bool) -> Meta {
+        let xattr = xattr.then(|| ("user.note".to_owned(), b"a \"value\"\0".to_vec()));
+        Meta {
+            mode,
+            uid,
+            gid: 7,
+            mtime: (1_700_000_000, 5),
+            xattrs: xattr.into_iter().collect(),
+        }
+    }
+
+    /// All that `debugfs` says of a tree made in one way or the other, without what differs in time.
+    fn made(may: bool) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let mut tree = Tree::default();
+        let at = Path::new;
+        tree.folder(at("etc"), meta(0o700, 5, true))
+            .expect("a path");
+        let leaves = [
+            ("etc/suid", 0o4711, Kind::File(0)),
+            ("a \"name\" b", 0o000, Kind::File(1)),
+            ("etc/null", 0o666, Kind::Character(1, 3)),
+            ("etc/disk", 0o660, Kind::Block(8, 300)),
+            ("pipe", 0o644, Kind::Fifo),
+            ("link", 0o777, Kind::Symlink("etc/suid".into())),
+        ];
+        for (name, mode, kind) in leaves {
+            let xattr = matches!(kind, Kind::File(_));
+            tree.leaf(at(name), meta(mode, 1234, xattr), kind)
+                .expect("a path");
+        }
+        tree.hard_link(at("etc/again"), at("etc/suid"))
+            .expect("a link");
+        fs::create_dir(path("contents")).expect("a folder");
+        for number in ["0", "1"] {
+            fs::write(path("contents").join(number), number).expect("contents");
+        }
+        let disk = path("disk");
+        make_as(
+            &tree,
+            &path("contents"),
+            &path("root"),
+            &disk,
+            64 << 20,
+            may,
+        )
+        .expect("a disk");
+        let clean = Command::new("/sbin/e2fsck")
+            .args(["-fn"])
+            .arg(&disk)
+            .output();
+        assert!(
+            clean.expect("e2fsck").status.success(),
+            "a clean file system"
+        );
+        let mut said = String::new();
+        for name in [
+            "/",
+            "/etc",
+            "/etc/suid",
+            "/etc/again",
+            "/etc/null",
+            "/etc/disk",
+            "/pipe",
+            "/link",
+            "/a \"\"name\"\" b",
+        ] {
+            for request in ["stat", "ea_list"] {
+                let request = format!("{request} \"{name}\"");
+                let told = Command::new("/sbin/debugfs")
+                    .args(["-R", &request])
+                    .arg(&disk)
+                    .output();
+                let told = String::from_utf8_lossy(&told.expect("debugfs").stdout).into_owned();
+                let kept = [
+                    "Mode:",
+                    "User:",
+                    "mtime:",
+                    "Links:",
+                    "Device major",
+                    "user.note",
+                    "Fast link",
+                ];
+                let lines = told
+                    .lines()
+                    .filter(|line| kept.iter().any(|part| line.contains(part)));
+                let number = |line: &str| {
+                    line.split("Generation")
+                        .next()
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                said += &lines
+                    .map(|line| number(line).replace("Inode:", "") + "\n")
+                    .collect::<String>();
+            }
+        }
+        let inodes = |line: &str| {
+            line.trim_start_matches(|c: char| c.is_whitespace() || c.is_ascii_digit())
+                .to_owned()
+        };
+        said.lines().map(|line| inodes(line) + "\n").collect()
+    }
+
+    #[test]
+    fn who_is_not_root_makes_the_same_disk() {
+        let written = made(false);
+        for part in [
+            "User:  1234   Group:     7",
+            "Mode:  04711",
+            "Mode:  0000",
+            "user.note (10)",
+            "Links: 2",
+        ] {
+            assert!(written.contains(part), "no {part:?} in\n{written}");
+        }
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(made(true), written);
+        }
+    }
 }

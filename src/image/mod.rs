@@ -9,11 +9,12 @@
 //! - [`store`]: the folder that all of it is in, and the list of what is there
 //! - [`pull`], `registry`: blobs, checked against their digests
 //! - [`layer`], [`tree`]: archives, one over the other
-//! - [`disk`]: the file system and its descriptor
+//! - [`disk`], `owners`: the file system and its descriptor
 
 pub mod disk;
 mod layer;
 pub mod name;
+mod owners;
 mod pull;
 mod registry;
 pub mod store;
