@@ -29,7 +29,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         &["backdoor", "config", "frozen", "link", "net", "plan", "sys"],
     ),
     ("image", &[]),
-    ("provider", &["config", "vmm"]),
+    ("provider", &["config", "image", "vmm"]),
     ("listener", &["config", "image", "link", "provider"]),
     ("client", &["listener", "config", "image"]),
     ("vmm", &["backdoor", "config", "sys"]),

@@ -108,6 +108,22 @@ fn make_as(
     }
 }
 
+/// Makes `ext4` with nothing in it.
+///
+/// # Errors
+/// It cannot be made, or mke2fs fails.
+pub fn empty(ext4: &Path, label: &str, bytes: u64) -> Result<(), DiskError> {
+    let file = fs::File::create_new(ext4).and_then(|file| file.set_len(bytes));
+    file.map_err(io_error("make", ext4))?;
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", label])
+        .args(["-J", &format!("size={JOURNAL_MIB}")])
+        .args(["-E", "lazy_journal_init=1,root_owner=0:0"])
+        .arg(ext4);
+    run(mke2fs).map(drop)
+}
+
 /// Runs one of e2fsprogs' programs to its end; what it says on stderr.
 pub(super) fn run(mut program: Command) -> Result<String, DiskError> {
     let name = program.get_program().to_string_lossy().into_owned();

@@ -109,7 +109,7 @@ impl Images {
             let size = u64::try_from(layer.size).unwrap_or_default();
             image.layers.push((layer.digest.clone(), size));
         }
-        let whole = self.disk(&image).exists();
+        let whole = known.is_some() && self.disk(&image).exists();
         if whole {
             for layer in layers {
                 tell(told, short(&layer.digest), "Already exists", None);
@@ -168,7 +168,13 @@ impl Images {
                     tell(told, id, format!("Retrying ({error})"), None);
                     sleep(PAUSE * attempt).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if matches!(error, ImageError::Io { .. }) {
+                        // A full disk is not to stay full of it.
+                        let _ = fs::remove_file(&partial);
+                    }
+                    return Err(error);
+                }
             }
         }
         fs::rename(&partial, &path).map_err(io_error("name", &path))?;

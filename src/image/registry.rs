@@ -101,7 +101,11 @@ async fn manifest(
         (None, None) => RegistryAuth::Anonymous,
     };
     let found = client.pull_image_manifest_and_list_digest(&at, &auth).await;
-    let (manifest, digest, list) = found.map_err(|error| refused(name, &at, error))?;
+    let (mut manifest, digest, list) = found.map_err(|error| refused(name, &at, error))?;
+    // Layers come from the registry that was named, and from nowhere that they name themselves.
+    for layer in &mut manifest.layers {
+        layer.urls = None;
+    }
     Ok(Found {
         client,
         at,

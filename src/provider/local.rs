@@ -23,7 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
 
-use super::{Found, Machine, Off, Provider, ProviderError, vmx};
+use super::volumes::Volumes;
+use super::{Found, Machine, Off, Provider, ProviderError, Volume, vmx};
 use crate::vmm::on_disk;
 use crate::vmm::power;
 
@@ -36,8 +37,8 @@ const RUN_LOG: &str = "run.log";
 /// Bytes of its last words that are told.
 const LAST_WORDS: usize = 2048;
 /// Before the names of folders that are no machines yet, or any more.
-const NEW: &str = ".new-";
-const GONE: &str = ".gone-";
+pub(super) const NEW: &str = ".new-";
+pub(super) const GONE: &str = ".gone-";
 /// Before the names of deltas that others are copies of.
 const DELTA: &str = ".delta-";
 /// Longest path of a unix socket, in bytes (unix(7)).
@@ -47,6 +48,7 @@ const SOCKET_PATH_MOST: usize = 107;
 #[derive(Debug)]
 pub struct Local {
     dir: PathBuf,
+    volumes: Volumes,
     /// What they boot from.
     medium: PathBuf,
     /// `vmx`, which runs them.
@@ -55,7 +57,7 @@ pub struct Local {
     on: Arc<Mutex<HashMap<String, Arc<OwnedFd>>>>,
 }
 
-fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProviderError {
+pub(super) fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProviderError {
     let path = path.to_owned();
     move |source| ProviderError::Io { step, path, source }
 }
@@ -65,11 +67,11 @@ fn digits(id: &str) -> &str {
 }
 
 impl Local {
-    /// Machines in this folder, which boot from `medium`.
+    /// Machines in this folder, which boot from `medium`, and volumes in the other.
     ///
     /// # Errors
-    /// The folder cannot be made, its path is too long, the medium is not there, or `vmx` is not beside this program.
-    pub fn open(dir: &Path, medium: &Path) -> Result<Self, ProviderError> {
+    /// A folder cannot be made, the first one's path is too long, the medium is not there, or `vmx` is not beside this program.
+    pub fn open(dir: &Path, volumes: &Path, medium: &Path) -> Result<Self, ProviderError> {
         let medium = medium
             .canonicalize()
             .map_err(io_error("find the medium that machines boot from,", medium))?;
@@ -92,6 +94,7 @@ impl Local {
         }
         Ok(Self {
             dir,
+            volumes: Volumes::open(volumes)?,
             medium,
             program,
             on: Arc::default(),
@@ -179,7 +182,9 @@ impl Local {
     fn furnish(&self, machine: &Machine, folder: &Path) -> Result<(), ProviderError> {
         self.disk(&machine.image, &folder.join(vmx::DISK))?;
         let path = folder.join(FILE);
-        let bytes = vmx::compose(machine, &self.medium)?.to_bytes();
+        let volumes = machine.volumes.iter().map(|name| self.volumes.disk(name));
+        let volumes: Vec<PathBuf> = volumes.collect();
+        let bytes = vmx::compose(machine, &self.medium, &volumes)?.to_bytes();
         // For the owner alone: the link's key is in it, and whatever is secret in the environment.
         let written = fs::OpenOptions::new()
             .write(true)
@@ -221,7 +226,7 @@ fn last_words(log: &Path) -> String {
     text.trim().to_owned()
 }
 
-fn sweep(path: &Path) -> Result<(), ProviderError> {
+pub(super) fn sweep(path: &Path) -> Result<(), ProviderError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(io_error("delete", path)(error))
@@ -309,6 +314,18 @@ impl Provider for Local {
         noted
             .map(drop)
             .map_err(|error| io_error("note in", &path)(io::Error::other(error)))
+    }
+
+    fn make_volume(&self, volume: &Volume) -> Result<(), ProviderError> {
+        self.volumes.make(volume)
+    }
+
+    fn remove_volume(&self, name: &str) -> Result<(), ProviderError> {
+        self.volumes.remove(name)
+    }
+
+    fn volumes(&self) -> Result<Vec<Volume>, ProviderError> {
+        self.volumes.list()
     }
 
     fn list(&self) -> Result<Vec<Found>, ProviderError> {

@@ -5,7 +5,9 @@
 
 mod local;
 pub mod vmx;
+mod volumes;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -14,6 +16,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 pub use local::Local;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::config::model::ContainerVm;
 
@@ -34,8 +38,38 @@ pub struct Machine {
     pub network: bool,
     /// Ports of the host that lead into it.
     pub ports: Vec<Forward>,
+    /// Names of the volumes that it has, in the order of their places.
+    pub volumes: Vec<String>,
     /// What the appliance wants to find again, by names of its own: no guest can read it.
     pub notes: Vec<(String, String)>,
+}
+
+/// A disk that outlives containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// When it was made: nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Bytes of its disk; of these, only what is written takes room.
+    pub bytes: u64,
+    /// Docker's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Volume {
+    /// The label of its file system, by which a guest finds it: of 16 bytes, whatever its name.
+    pub fn label(&self) -> String {
+        label(&self.name)
+    }
+}
+
+/// The label of a volume's file system.
+pub fn label(name: &str) -> String {
+    let digest = Sha256::digest(name.as_bytes());
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("v{}", digits.get(..15).unwrap_or_default())
 }
 
 /// A port of the host that leads to one of the machine.
@@ -83,6 +117,9 @@ pub enum ProviderError {
         /// How it failed.
         reason: String,
     },
+    /// A disk.
+    #[error("{0}")]
+    Disk(String),
     /// Its configuration cannot be written as keys.
     #[error("{0}")]
     Config(String),
@@ -131,6 +168,24 @@ pub trait Provider: Debug + Send + Sync {
     /// # Errors
     /// It cannot be written.
     fn note(&self, id: &str, name: &str, value: &str) -> Result<(), ProviderError>;
+
+    /// Makes a volume, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn make_volume(&self, volume: &Volume) -> Result<(), ProviderError>;
+
+    /// Deletes a volume that no machine has. What is not there is as well.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    fn remove_volume(&self, name: &str) -> Result<(), ProviderError>;
+
+    /// All volumes, by their names.
+    ///
+    /// # Errors
+    /// They cannot be looked through.
+    fn volumes(&self) -> Result<Vec<Volume>, ProviderError>;
 
     /// All machines; those that are not whole are swept.
     ///

@@ -1,7 +1,7 @@
 //! A machine as the lines of its .vmx: devices as the original gave them to its containers, the container's
 //! configuration as guestinfo of the 1.x generation, and the appliance's notes, which no guest can read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Forward, Found, Machine, ProviderError};
 use crate::config::guestinfo::{self, Keys, KeysError};
@@ -14,14 +14,22 @@ const NOTE: &str = "tether.";
 const MAC_PREFIX: &str = "00:50:56";
 /// The adapter's slot: behind the sixth bridge, as VMware counts.
 pub const NIC_SLOT: &str = "192";
+/// The adapter's own place on its bus.
+const ADAPTER_UNIT: u32 = 7;
+/// Volumes of a machine, at most: the bus has 16 places, one of them the adapter's, one the container's own disk's.
+pub const VOLUMES_MOST: usize = 14;
 /// Name of the disk's file in the machine's folder.
 pub const DISK: &str = "disk.vmdk";
 
-/// The lines of a machine that boots from this medium.
+/// The lines of a machine that boots from this medium and has these disks beside its own.
 ///
 /// # Errors
 /// Its configuration cannot be written as keys.
-pub fn compose(machine: &Machine, medium: &Path) -> Result<VmxFile, ProviderError> {
+pub fn compose(
+    machine: &Machine,
+    medium: &Path,
+    volumes: &[PathBuf],
+) -> Result<VmxFile, ProviderError> {
     let config = &machine.config;
     let mut file = VmxFile::default();
     let digits: String = config.id.chars().take(12).collect();
@@ -45,6 +53,11 @@ pub fn compose(machine: &Machine, medium: &Path) -> Result<VmxFile, ProviderErro
     set("scsi0:0.present", "TRUE");
     set("scsi0:0.deviceType", "scsi-hardDisk");
     set("scsi0:0.fileName", DISK);
+    for (unit, disk) in (1..).filter(|unit| *unit != ADAPTER_UNIT).zip(volumes) {
+        set(&format!("scsi0:{unit}.present"), "TRUE");
+        set(&format!("scsi0:{unit}.deviceType"), "scsi-hardDisk");
+        set(&format!("scsi0:{unit}.fileName"), &disk.to_string_lossy());
+    }
     if machine.network {
         set("ethernet0.present", "TRUE");
         set("ethernet0.virtualDev", "vmxnet3");

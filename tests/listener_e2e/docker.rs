@@ -127,8 +127,8 @@ fn docker_lists_what_there_is_and_chooses_by_its_filters() {
         }
         assert_eq!(docker.ok(&["ps", "-q", "--filter", "exited=3"]).len(), 13);
         assert_eq!(docker.ok(&["ps", "-aq", "--filter", "label=x"]), "");
-        let said = docker.fails(&["ps", "--filter", "volume=x"], 1);
-        assert!(said.contains("\"volume\" is not known"), "{said}");
+        let said = docker.fails(&["ps", "--filter", "network=x"], 1);
+        assert!(said.contains("\"network\" is not known"), "{said}");
         assert_eq!(
             docker.ok(&["ps", "-n", "1", "--format", "{{.Names}}"]),
             format!("{NAME}\n")

@@ -334,6 +334,90 @@ fn the_list_comes_back_from_the_machines_files_alone() {
 }
 
 #[test]
+fn a_volume_is_a_disk_that_its_containers_keep() {
+    each(|docker, appliance, registry| {
+        registry.put("img", &json!({ "Cmd": ["/x"] }), &[layer(&[])]);
+        docker.ok(&["pull", "img"]);
+        let words = [
+            "volume",
+            "create",
+            "--label",
+            "a=b",
+            "--opt",
+            "size=100m",
+            "own",
+        ];
+        assert_eq!(docker.ok(&words), "own\n");
+        assert_eq!(
+            docker.ok(&["volume", "create", "own"]),
+            "own\n",
+            "there already"
+        );
+        assert_eq!(
+            docker.ok(&["volume", "ls", "-q", "--filter", "label=a"]),
+            "own\n"
+        );
+        let disk = appliance.state().join("volumes/own/disk.ext4");
+        assert_eq!(disk.metadata().expect("its disk").len(), 100 << 20);
+        for (words, said) in [
+            (&["--driver", "nfs", "x1"][..], "plugin"),
+            (
+                &["--opt", "device=/dev/sda", "x1"],
+                "DriverOpts.device is not done",
+            ),
+            (&["--opt", "size=much", "x1"], "expected a size"),
+            (&["../x"], "includes invalid characters"),
+        ] {
+            let failed = docker.fails(&[&["volume", "create"], words].concat(), 1);
+            assert!(failed.contains(said), "{words:?}: {failed}");
+        }
+        docker.ok(&[
+            "create",
+            "--name",
+            "has",
+            "-v",
+            "own:/own",
+            "--mount",
+            "type=volume,source=auto,target=/auto,readonly",
+            "img",
+        ]);
+        assert_eq!(docker.ok(&["volume", "ls", "-q"]), "auto\nown\n");
+        let format = "{{range .Mounts}}{{.Name}} {{.Destination}} {{.RW}};{{end}}";
+        let shown = docker.ok(&["inspect", "-f", format, "has"]);
+        assert_eq!(shown, "own /own true;auto /auto false;\n");
+        assert_eq!(
+            docker.ok(&[
+                "ps",
+                "-a",
+                "--filter",
+                "volume=own",
+                "--format",
+                "{{.Names}}"
+            ]),
+            "has\n"
+        );
+        let vmx = std::fs::read_dir(appliance.state().join("machines")).expect("a folder");
+        let vmx = vmx.map(|entry| entry.expect("an entry").path().join("container.vmx"));
+        let text: String = vmx
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .collect();
+        assert!(
+            text.contains("scsi0:2.fileName") && text.contains("label"),
+            "{text}"
+        );
+        let used = docker.fails(&["volume", "rm", "own"], 1);
+        assert!(used.contains("volume is in use"), "{used}");
+        docker.ok(&["rm", "has"]);
+        docker.ok(&["volume", "rm", "own"]);
+        assert!(!disk.exists());
+        let gone = docker.fails(&["volume", "rm", "own"], 1);
+        assert!(gone.to_lowercase().contains("no such volume"), "{gone}");
+        docker.ok(&["volume", "rm", "auto"]);
+        assert_eq!(docker.ok(&["volume", "ls", "-q"]), "");
+    });
+}
+
+#[test]
 fn an_appliance_without_machines_says_how_to_have_some() {
     for program in clients() {
         let appliance = Appliance::start();

@@ -20,7 +20,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 16] = [
+const REFUSED: [(&str, &str); 15] = [
     ("/containers/{id}/pause", "suspend its VM where that runs"),
     ("/containers/{id}/unpause", "resume its VM where that runs"),
     (
@@ -49,10 +49,6 @@ const REFUSED: [(&str, &str); 16] = [
     ("/images/load", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),
     ("/networks/create", "a VM's networks are made where it is"),
-    (
-        "/volumes/create",
-        "a VM's volumes are disks, made where it is",
-    ),
     ("/swarm", "no swarm is known here"),
     ("/plugins", "no plugin is known here"),
 ];
@@ -66,7 +62,6 @@ pub(super) fn routes() -> Router<std::sync::Arc<Shared>> {
         .route("/version", get(version))
         .route("/info", get(info))
         .route("/networks", get(|| async { Json(json!([])) }))
-        .route("/volumes", get(volumes))
         .route("/system/df", get(disk_usage));
     REFUSED.iter().fold(routes, |routes, (path, reason)| {
         let refusal = format!("not possible: {reason}");
@@ -113,6 +108,10 @@ async fn info(State(shared): Api) -> Json<Value> {
         states.filter(|state| wanted(*state)).count()
     };
     let images = shared.machines.as_deref();
+    let where_made = match images {
+        Some(_) => "a virtual machine of its own, made here or elsewhere",
+        None => "a virtual machine of its own, made elsewhere",
+    };
     let images = images.map_or(0, |machines| machines.images.all().len());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let uname = rustix::system::uname();
@@ -128,10 +127,10 @@ async fn info(State(shared): Api) -> Json<Value> {
         "ContainersStopped": count(|state| state != Life::Running),
         "Images": images,
         "Driver": "vm",
-        "DriverStatus": [["Each container", "a virtual machine of its own, elsewhere"]],
+        "DriverStatus": [["Each container", where_made]],
         "LoggingDriver": "json-file",
         "CgroupDriver": "none",
-        "Plugins": { "Volume": [], "Network": [], "Authorization": null, "Log": ["json-file"] },
+        "Plugins": { "Volume": ["local"], "Network": [], "Authorization": null, "Log": ["json-file"] },
         "OperatingSystem": concat!("vch ", env!("CARGO_PKG_VERSION")),
         "OSType": std::env::consts::OS,
         "Architecture": std::env::consts::ARCH,
@@ -148,11 +147,7 @@ async fn info(State(shared): Api) -> Json<Value> {
     }))
 }
 
-async fn volumes() -> Json<Value> {
-    Json(json!({ "Volumes": [], "Warnings": null }))
-}
-
-/// Volumes are elsewhere; a container's disk is shared with its image's.
+/// A container's disk is shared with its image's.
 async fn disk_usage(State(shared): Api) -> Json<Value> {
     let none = json!([]);
     let machines = shared.machines.as_deref();

@@ -119,8 +119,12 @@ impl From<MachineError> for ApiError {
             MachineError::Wish(Wish::Bad(_))
             | MachineError::BadName(_)
             | MachineError::NotStarted(_) => StatusCode::BAD_REQUEST,
-            MachineError::NoImage(_) => StatusCode::NOT_FOUND,
-            MachineError::NameTaken { .. } | MachineError::Elsewhere(_) => StatusCode::CONFLICT,
+            MachineError::NoImage(_) | MachineError::NoVolume(_) => StatusCode::NOT_FOUND,
+            MachineError::NameTaken { .. }
+            | MachineError::ImageUsed { .. }
+            | MachineError::VolumeUsed { .. }
+            | MachineError::VolumeTaken { .. }
+            | MachineError::Elsewhere(_) => StatusCode::CONFLICT,
             MachineError::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             MachineError::Provider(_)
             | MachineError::State(_)

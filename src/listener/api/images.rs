@@ -21,7 +21,7 @@ use super::filters::Filters;
 use super::params::Params;
 use super::{Api, RawParams};
 use crate::image::{Image, Login, Name, Progress, Told};
-use crate::listener::machines::Machines;
+use crate::listener::machines::{MachineError, Machines};
 use crate::listener::vm::Shared;
 
 /// Whose header names a client's login.
@@ -156,7 +156,7 @@ fn login(headers: &HeaderMap) -> Result<Login, ApiError> {
     };
     Ok(Login {
         basic: text("username").zip(text("password")),
-        token: text("registrytoken").or_else(|| text("identitytoken")),
+        token: text("registrytoken"),
     })
 }
 
@@ -326,22 +326,13 @@ pub(super) async fn remove(
     let force = Params(query).flag("force");
     let name = Name::parse(&text).ok().map(|name| name.tagged());
     let name = name.filter(|name| image.names.contains(name));
-    let last = name.is_none() || image.names.len() < 2;
-    if let Some(container) = machines.uses(&shared, &image.id).filter(|_| last) {
-        let (name, id) = (container.name(), crate::image::store::short(&image.id));
-        return Err(ApiError::conflict(format!(
-            "conflict: unable to remove repository reference \"{text}\" (must remove container first) - container \
-             {name} is using its referenced image {id}: its disk is a delta of the image's"
-        )));
-    }
     if name.is_none() && image.names.len() > 1 && !force {
         return Err(ApiError::conflict(format!(
             "conflict: unable to delete {text} (must be forced) - image is referenced in multiple repositories"
         )));
     }
-    Ok(Json(
-        machines.images.remove(&image.id, name.as_deref())?.into(),
-    ))
+    let removed = machines.remove_image(&shared, &image, name.as_deref());
+    Ok(Json(removed.await?.into()))
 }
 
 /// `POST /images/prune`: those without a name that no container is made of.
@@ -349,9 +340,16 @@ pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
     let machines = machines(&shared)?;
     let (mut deleted, mut bytes) = (Vec::new(), 0);
     for image in machines.images.all() {
-        if image.names.is_empty() && machines.uses(&shared, &image.id).is_none() {
-            deleted.extend(machines.images.remove(&image.id, None)?);
-            bytes += image.size;
+        if !image.names.is_empty() {
+            continue;
+        }
+        match machines.remove_image(&shared, &image, None).await {
+            Ok(told) => {
+                deleted.extend(told);
+                bytes += image.size;
+            }
+            Err(MachineError::ImageUsed { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(Json(

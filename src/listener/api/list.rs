@@ -12,9 +12,9 @@ use crate::listener::clock::now_ns;
 use crate::listener::container::Snapshot;
 use crate::listener::store::state::State as Life;
 
-/// The filters that are heeded, of docker's; nothing here has volumes or networks to choose by.
-const FILTERS: [&str; 8] = [
-    "ancestor", "before", "exited", "id", "label", "name", "since", "status",
+/// The filters that are heeded, of docker's; nothing here has networks to choose by.
+const FILTERS: [&str; 9] = [
+    "ancestor", "before", "exited", "id", "label", "name", "since", "status", "volume",
 ];
 /// Those that ask for containers that do not run, too, as with docker.
 const OF_ALL: [&str; 4] = ["before", "exited", "since", "status"];
@@ -69,6 +69,10 @@ fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
             let digits = crate::image::store::hex(value);
             is_image(&record.image, value) || (digits.len() >= 12 && id.starts_with(digits))
         }
+        "volume" => snapshot.spec.as_deref().is_some_and(|spec| {
+            let mut volumes = spec.volumes.iter();
+            volumes.any(|place| place.name == value || place.dest == value)
+        }),
         "label" => snapshot.spec.as_deref().is_some_and(|spec| {
             let labels = spec.labels();
             match value.split_once('=') {

@@ -17,6 +17,7 @@ mod params;
 pub mod shape;
 mod stream;
 mod top;
+mod volumes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -161,6 +162,13 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/{id}/restart", post(create::restart))
         .route("/containers/create", post(create::create))
         .route("/containers/prune", post(create::prune))
+        .route("/volumes", get(volumes::list))
+        .route("/volumes/create", post(volumes::create))
+        .route("/volumes/prune", post(volumes::prune))
+        .route(
+            "/volumes/{name}",
+            get(volumes::inspect).delete(volumes::remove),
+        )
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::pull))
         .route("/images/prune", post(images::prune))

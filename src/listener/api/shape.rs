@@ -44,7 +44,7 @@ pub struct Summary {
     pub status: String,
     /// Networks by their names.
     pub network_settings: Value,
-    /// Volumes: none yet.
+    /// Volumes, where its VM was made here.
     pub mounts: Vec<Value>,
 }
 
@@ -120,7 +120,7 @@ pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
         state: state_word(snapshot).to_owned(),
         status: status(snapshot, now_ns),
         network_settings: json!({ "Networks": networks::by_name(&record.run.network) }),
-        mounts: Vec::new(),
+        mounts: spec.map_or(Vec::new(), mounts),
     }
 }
 
@@ -233,12 +233,30 @@ fn as_asked_for(details: &mut Value, spec: &Spec, restarts: u64, hostname: &str)
         }
     }
     details["HostConfig"] = host;
+    details["Mounts"] = mounts(spec).into();
     let ports = spec.ports.iter().map(|(port, hosts)| {
         let hosts = hosts.iter();
         let hosts = hosts.map(|(ip, port)| json!({ "HostIp": ip, "HostPort": port.to_string() }));
         (port.clone(), hosts.collect::<Value>())
     });
     details["NetworkSettings"]["Ports"] = Value::Object(ports.collect());
+}
+
+/// Volumes as docker shows them.
+fn mounts(spec: &Spec) -> Vec<Value> {
+    let all = spec.volumes.iter().map(|place| {
+        json!({
+            "Type": "volume",
+            "Name": place.name,
+            "Source": "",
+            "Destination": place.dest,
+            "Driver": "local",
+            "Mode": if place.read_only { "ro" } else { "" },
+            "RW": !place.read_only,
+            "Propagation": "",
+        })
+    });
+    all.collect()
 }
 
 /// Published ports as a list shows them.

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, Wish};
+use super::mounts::mounts;
 use super::ports::{forwards, network_mode, networking, networks, ports};
 use super::spec::Spec;
 use crate::config::isolation::Isolation;
-use crate::config::model::{ContainerVm, Mount, Session};
+use crate::config::model::{ContainerVm, Session};
 use crate::image::Image;
 use crate::provider::Machine;
 
@@ -31,18 +32,10 @@ pub(super) struct Setting {
 }
 
 /// Options that cannot be had, and what to do instead.
-const REASONS: [(&str, &str); 15] = [
-    (
-        "Binds",
-        "is not possible: a VM has no folder of this host; docker cp, or an image of your own, brings files in",
-    ),
-    (
-        "Mounts",
-        "is not possible: a VM has no folder of this host; docker cp, or an image of your own, brings files in",
-    ),
+const REASONS: [(&str, &str); 13] = [
     (
         "Volumes",
-        "is not done yet: files live on the container's own disk",
+        "is not done for those without a name: give one (-v NAME:/path)",
     ),
     (
         "VolumesFrom",
@@ -98,7 +91,7 @@ pub(super) fn machine(
     let forwards = forwards(&host, mode)?;
     let networks = networks(&host, mode, &forwards)?;
     let (memory_mib, processors) = (memory(&host, setting)?, processors(&host)?);
-    let mounts = tmpfs(&host)?;
+    let (volumes, mounts) = mounts(&host)?;
     let labels = labels(&config, image)?;
     let exposed = exposed(&config, image)?;
     restart(&host)?;
@@ -115,6 +108,7 @@ pub(super) fn machine(
         config: shown,
         host: body.get("HostConfig").cloned().unwrap_or_else(|| json!({})),
         ports: ports(&forwards),
+        volumes: volumes.clone(),
     };
     let machine = Machine {
         config: ContainerVm {
@@ -132,6 +126,7 @@ pub(super) fn machine(
         processors,
         network: mode,
         ports: forwards,
+        volumes: volumes.into_iter().map(|place| place.name).collect(),
         ..Machine::default()
     };
     Ok((machine, spec))
@@ -272,20 +267,6 @@ fn processors(host: &Fields<'_>) -> Result<u32, Wish> {
     }
     // A machine has whole processors.
     Ok(u32::try_from((nano + NANO - 1) / NANO).unwrap_or(1).max(1))
-}
-
-fn tmpfs(host: &Fields<'_>) -> Result<BTreeMap<String, Mount>, Wish> {
-    let mut mounts = BTreeMap::new();
-    for (number, (path, options)) in host.object("Tmpfs")?.into_iter().flatten().enumerate() {
-        let mount = Mount {
-            source: "tmpfs://".to_owned(),
-            dest: path.clone(),
-            mode: options.as_str().unwrap_or_default().to_owned(),
-            ..Mount::default()
-        };
-        mounts.insert(format!("tmpfs{number}"), mount);
-    }
-    Ok(mounts)
 }
 
 fn labels(config: &Fields<'_>, image: &Image) -> Result<Map<String, Value>, Wish> {
@@ -566,6 +547,6 @@ mod tests {
         assert_eq!(isolation.limits().len(), 1);
         assert_eq!(isolation.sysctls, ["net.core.somaxconn=9"]);
         assert_eq!((isolation.pids, isolation.no_new_privileges), (50, true));
-        assert_eq!(machine.config.mounts["tmpfs0"].dest, "/run/x");
+        assert_eq!(machine.config.mounts["tmpfs:0"].dest, "/run/x");
     }
 }

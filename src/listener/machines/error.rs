@@ -33,6 +33,38 @@ pub enum MachineError {
         /// Whose it is.
         id: String,
     },
+    /// A container was made of it.
+    #[error(
+        "conflict: unable to remove image {image} (must remove container first) - container {by} is using it: its disk \
+         is a delta of the image's"
+    )]
+    ImageUsed {
+        /// The image's short ID.
+        image: String,
+        /// A container's name.
+        by: String,
+    },
+    /// There is no such volume.
+    #[error("get {0}: no such volume")]
+    NoVolume(String),
+    /// Containers have it.
+    #[error("remove {name}: volume is in use - [{ids}]")]
+    VolumeUsed {
+        /// The volume.
+        name: String,
+        /// Their IDs.
+        ids: String,
+    },
+    /// Another machine has it now.
+    #[error(
+        "volume {name} is in use by container {by}: a volume is a disk, of one machine at a time"
+    )]
+    VolumeTaken {
+        /// The volume.
+        name: String,
+        /// The container's name.
+        by: String,
+    },
     /// No more machines may be on.
     #[error("{0} machines are on, and no more may be: stop one, or see vch listen --machines-most")]
     Full(usize),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-use super::{MachineError, Machines, RECORD, Restart, STOPPED};
+use super::{MachineError, Machines, RECORD, Restart, STOPPED, volumes};
 use crate::listener::clock::now_ns;
-use crate::listener::container::{Began, ClientError, Condition, Container, Made};
+use crate::listener::container::{Began, ClientError, Container, Made};
 use crate::listener::vm::Shared;
 use crate::provider::Off;
 
@@ -45,13 +45,12 @@ fn parts<'a>(
 /// It cannot be started: the reason in docker's words. One that is removed after its end is gone then.
 pub async fn start(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bool, MachineError> {
     let started = power_on(shared, container).await;
-    if matches!(started, Err(MachineError::NotStarted(_)))
-        && container.made().is_some_and(|made| made.spec.auto_remove())
-        && timeout(OFF_MOST, container.wait(Condition::Removed))
-            .await
-            .is_err()
+    let removed = container.made().is_some_and(|made| made.spec.auto_remove());
+    if started.is_err()
+        && removed
+        && let Err(error) = remove(shared, container, true).await
     {
-        tracing::warn!(id = container.id(), "not started, and not removed yet");
+        tracing::error!(id = container.id(), %error, "not started, and not removed");
     }
     started
 }
@@ -100,7 +99,7 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
     }
 }
 
-/// The container's machine counts among those that are on, unless there are too many.
+/// The container's machine counts among those that are on, unless there are too many, or one has a disk of its.
 fn one_more(
     machines: &Machines,
     shared: &Shared,
@@ -114,6 +113,10 @@ fn one_more(
     let on = shared.registry.all().iter().filter(|c| c.is_on()).count();
     if most > 0 && on >= most {
         return Err(MachineError::Full(on));
+    }
+    let volumes = container.made().map(|made| made.spec.volumes.as_slice());
+    if let Some(taken) = volumes.and_then(|places| volumes::taken(shared, container, places)) {
+        return Err(taken);
     }
     container.powered_on(false);
     Ok(())

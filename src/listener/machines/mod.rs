@@ -6,9 +6,11 @@ mod body;
 mod error;
 mod fields;
 mod life;
+mod mounts;
 mod names;
 mod ports;
 mod spec;
+mod volumes;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,9 @@ use tokio::sync::Semaphore;
 pub use error::MachineError;
 pub use fields::Wish;
 pub use life::{remove, start, stop};
+pub use mounts::Place;
 pub use spec::{Restart, Spec};
+pub use volumes::having;
 
 use super::clock::now_ns;
 use super::container::Container;
@@ -28,7 +32,8 @@ use super::keys::{self, KeyError};
 use super::store::state::ContainerRecord;
 use super::vm::Shared;
 use crate::config::model::{Secret, Session};
-use crate::image::{Images, Registries};
+use crate::image::store::short;
+use crate::image::{Image, Images, Registries};
 use crate::provider::{Found, Local, Machine, Provider, ProviderError};
 
 /// Names of the notes in a machine's file.
@@ -82,7 +87,8 @@ impl Machines {
             appliance.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
         let images = Images::open(&state.join("images"), config.disk_bytes)?;
-        let provider = Local::open(&state.join("machines"), &config.medium)?;
+        let (own, volumes) = (state.join("machines"), state.join("volumes"));
+        let provider = Local::open(&own, &volumes, &config.medium)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             images,
@@ -124,10 +130,10 @@ impl Machines {
         name: Option<&str>,
         body: &Value,
     ) -> Result<Arc<Container>, MachineError> {
-        let wanted = body
-            .get("Image")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let wanted = body.get("Image").and_then(Value::as_str);
+        let wanted = wanted.unwrap_or_default();
+        // Names, images and volumes stay what they are until the container has them.
+        let _naming = self.naming.lock().await;
         let image = self
             .images
             .find(wanted)
@@ -138,8 +144,8 @@ impl Machines {
         };
         let (mut machine, spec) = body::machine(body, &image, setting)?;
         let id = keys::hex(&keys::random()?);
-        let _naming = self.naming.lock().await;
         let name = free_name(shared, name)?;
+        self.ensure(&spec.volumes).await?;
         machine.image = self.images.disk(&image);
         machine.appliance = Some(self.appliance);
         let key = keys::random()?;
@@ -231,8 +237,29 @@ impl Machines {
         Ok(())
     }
 
+    /// Removes an image, or one name of it, unless a container was made of it: as [`Images::remove`].
+    ///
+    /// # Errors
+    /// A container was made of it.
+    pub async fn remove_image(
+        &self,
+        shared: &Shared,
+        image: &Image,
+        name: Option<&str>,
+    ) -> Result<Vec<Value>, MachineError> {
+        let _naming = self.naming.lock().await;
+        let last = name.is_none() || image.names.len() < 2;
+        if let Some(container) = self.uses(shared, &image.id).filter(|_| last) {
+            return Err(MachineError::ImageUsed {
+                image: short(&image.id).to_owned(),
+                by: container.name(),
+            });
+        }
+        Ok(self.images.remove(&image.id, name)?)
+    }
+
     /// Whether a container was made of an image.
-    pub fn uses(&self, shared: &Shared, image_id: &str) -> Option<Arc<Container>> {
+    fn uses(&self, shared: &Shared, image_id: &str) -> Option<Arc<Container>> {
         let mut all = shared.registry.all().into_iter();
         all.find(|container| {
             container

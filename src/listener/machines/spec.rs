@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::mounts::Place;
+
 /// A container as it was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -22,6 +24,9 @@ pub struct Spec {
     pub host: Value,
     /// Published ports by `80/tcp`: addresses and ports of this host.
     pub ports: BTreeMap<String, Vec<(String, u16)>>,
+    /// Volumes, and where it has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Place>,
 }
 
 /// When a container is started again after its end.

@@ -419,6 +419,57 @@ fn a_container_may_be_removed_while_it_starts() {
 }
 
 #[test]
+fn a_volume_outlives_its_containers_and_is_one_machine_s_at_a_time() {
+    let engine = Engine::start(&[]);
+    let run = |more: &[&str], script: &str| {
+        let words = [&["run", "--rm"], more, &["busybox", "sh", "-c", script]].concat();
+        engine.docker.ok(&words)
+    };
+    run(
+        &["-v", "data:/data"],
+        "echo kept > /data/file; mkdir /data/folder",
+    );
+    assert_eq!(
+        run(
+            &["-v", "data:/other:ro"],
+            "cat /other/file; touch /other/x 2>&1 || echo no"
+        ),
+        "kept\ntouch: /other/x: Read-only file system\nno\n"
+    );
+    // A new one begins with what the image has there.
+    let copied = run(
+        &["-v", "copied:/etc", "-v", "data:/data"],
+        "cat /etc/passwd; ls /data",
+    );
+    assert!(
+        copied.starts_with("root:x:0:0") && copied.ends_with("file\nfolder\nlost+found\n"),
+        "{copied}"
+    );
+    engine.docker.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "has",
+        "-v",
+        "data:/data",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let taken = engine
+        .docker
+        .fails(&["run", "--rm", "-v", "data:/data", "busybox", "true"], 125);
+    assert!(
+        taken.contains("volume data is in use by container has"),
+        "{taken}"
+    );
+    engine.docker.ok(&["rm", "-f", "has"]);
+    assert_eq!(run(&["-v", "data:/data"], "cat /data/file"), "kept\n");
+    engine.docker.ok(&["volume", "rm", "data", "copied"]);
+    assert_eq!(engine.docker.ok(&["volume", "ls", "-q"]), "");
+}
+
+#[test]
 fn a_client_that_vanishes_leaves_nothing_half_done() {
     let engine = Engine::start(&[]);
     engine.docker.ok(&["pull", "busybox"]);
