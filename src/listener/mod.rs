@@ -24,6 +24,7 @@ mod metrics;
 pub mod own_log;
 mod registry;
 pub mod signals;
+pub mod size;
 pub mod state_dir;
 pub mod store;
 pub mod strangers;

@@ -365,7 +365,7 @@ fn a_volume_is_a_disk_that_its_containers_keep() {
                 &["--opt", "device=/dev/sda", "x1"],
                 "DriverOpts.device is not done",
             ),
-            (&["--opt", "size=much", "x1"], "expected a size"),
+            (&["--opt", "size=much", "x1"], "DriverOpts.size"),
             (&["../x"], "includes invalid characters"),
         ] {
             let failed = docker.fails(&[&["volume", "create"], words].concat(), 1);

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::image::Registries;
 use crate::listener::store::Rotation;
 use crate::listener::tls::Files;
-use crate::listener::{Config, machines};
+use crate::listener::{Config, machines, size};
 
 /// Smallest `--log-size`, in bytes: two reads of a VM's port.
 const LOG_SIZE_LEAST: u64 = 256 * 1024;
@@ -88,7 +88,7 @@ pub struct Listen {
     #[arg(long, value_name = "MIB", default_value_t = 256, requires = "iso", value_parser = clap::value_parser!(u64).range(64..))]
     pub memory: u64,
     /// Size of containers' disks; of it, only what is written takes room.
-    #[arg(long, value_name = "SIZE", default_value = "8g", requires = "iso", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "8g", requires = "iso", value_parser = size::bytes)]
     pub disk_size: u64,
     /// VMs that may be on at once; 0: as many as this machine takes.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "iso")]
@@ -152,27 +152,11 @@ impl Listen {
 }
 
 fn log_size(text: &str) -> Result<u64, String> {
-    let bytes = size(text)?;
+    let bytes = size::bytes(text)?;
     if bytes < LOG_SIZE_LEAST {
         return Err("expected at least 256k".to_owned());
     }
     Ok(bytes)
-}
-
-/// `64m` → bytes.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        unit => return Err(format!("{unit:?} is no unit: expected k, m or g")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "expected a number".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "more than can be counted".to_owned())
 }
 
 fn port(text: &str) -> Result<SocketAddr, String> {

@@ -16,6 +16,7 @@ use super::params::Params;
 use super::shape::rfc3339;
 use super::{Api, RawParams, done};
 use crate::listener::machines::{MachineError, having};
+use crate::listener::size;
 use crate::provider::Volume;
 
 /// Filters of lists.
@@ -74,12 +75,12 @@ pub(super) async fn create(State(shared): Api, body: Bytes) -> Result<Response, 
     let options = body.get("DriverOpts").and_then(Value::as_object);
     for (name, value) in options.into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
-        match (name.as_str(), size(value)) {
-            ("size", Some(size)) => bytes = Some(size),
-            ("size", None) => {
-                return Err(ApiError::bad_request(format!(
-                    "DriverOpts.size {value:?}: expected a size such as 1g"
-                )));
+        match name.as_str() {
+            "size" => {
+                let size = size::bytes(value).map_err(|why| {
+                    ApiError::bad_request(format!("DriverOpts.size {value:?}: {why}"))
+                })?;
+                bytes = Some(size);
             }
             _ => {
                 let text = format!(
@@ -100,23 +101,6 @@ pub(super) async fn create(State(shared): Api, body: Bytes) -> Result<Response, 
     };
     let volume = to_the_end(made).await?;
     Ok((StatusCode::CREATED, Json(shown(&volume))).into_response())
-}
-
-/// `1g` → bytes, whole MiB.
-fn size(text: &str) -> Option<u64> {
-    const MIB: u64 = 1 << 20;
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    let number: u64 = digits.parse().ok()?;
-    number
-        .checked_mul(1 << shift)?
-        .checked_next_multiple_of(MIB)
 }
 
 pub(super) async fn inspect(
@@ -175,18 +159,4 @@ pub(super) async fn prune(
     Ok(Json(
         json!({ "VolumesDeleted": deleted, "SpaceReclaimed": 0 }),
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_are_whole_mib() {
-        assert_eq!(size("1g"), Some(1 << 30));
-        assert_eq!(size("1"), Some(1 << 20));
-        assert_eq!(size("x"), None);
-        assert_eq!(size("1t"), None);
-        assert_eq!(size("99999999999g"), None);
-    }
 }

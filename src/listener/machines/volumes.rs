@@ -13,6 +13,8 @@ use crate::provider::Volume;
 
 /// Bytes that a file system with a journal needs at least.
 const LEAST: u64 = 64 << 20;
+/// Disks are whole blocks of this.
+const STEP: u64 = 1 << 20;
 
 impl Machines {
     /// All volumes, by their names.
@@ -66,7 +68,11 @@ impl Machines {
         let volume = Volume {
             name: name.to_owned(),
             created_ns: now_ns(),
-            bytes: bytes.unwrap_or(self.config.disk_bytes).max(LEAST),
+            bytes: bytes
+                .unwrap_or(self.config.disk_bytes)
+                .max(LEAST)
+                .checked_next_multiple_of(STEP)
+                .unwrap_or(self.config.disk_bytes),
             labels,
         };
         let made = volume.clone();
