@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use tether::link::{Control, NetworkEndpoint, Stream};
 
@@ -25,6 +26,9 @@ pub fn clients() -> Vec<PathBuf> {
     );
     found
 }
+
+/// No command of a test takes as long, in a VM on a busy machine either.
+const HANGS: Duration = Duration::from_secs(600);
 
 pub struct Docker {
     program: PathBuf,
@@ -56,7 +60,9 @@ impl Docker {
     }
 
     pub fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().expect("docker")
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        ended(command.spawn().expect("docker"), words)
     }
 
     pub fn ok(&self, words: &[&str]) -> String {
@@ -82,6 +88,23 @@ impl Docker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command.spawn().expect("docker")
+    }
+}
+
+/// What a client comes to; one that hangs is ended, and fails its test.
+pub fn ended(child: Child, words: &[&str]) -> Output {
+    let pid = rustix::process::Pid::from_child(&child);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody is left to tell when the limit has passed.
+        let _ = sender.send(child.wait_with_output());
+    });
+    match receiver.recv_timeout(HANGS) {
+        Ok(output) => output.expect("docker"),
+        Err(_) => {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            panic!("docker {words:?} does not end");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, repository};
 use crate::appliance::Appliance;
-use crate::docker::{Docker, clients};
+use crate::docker::{Docker, clients, ended};
 use crate::images::{engine, machines};
 use crate::registry::Registry;
 
@@ -58,7 +58,7 @@ impl Engine {
             // One that reads no more is no failure of the test's.
             let _ = stdin.write_all(&input);
         });
-        let output = child.wait_with_output().expect("docker");
+        let output = ended(child, words);
         writer.join().expect("written");
         output
     }
@@ -413,7 +413,7 @@ fn a_container_may_be_removed_while_it_starts() {
         std::thread::sleep(Duration::from_millis(pause));
         engine.docker.ok(&["rm", "-f", "brief"]);
         // Either is right: it was quicker, or was told why not.
-        start.wait_with_output().expect("docker");
+        ended(start, &["start", "brief"]);
         assert!(engine.is_empty(), "after {pause} ms");
     }
 }
@@ -508,7 +508,7 @@ fn twenty_clients_start_twenty_machines_at_once() {
         })
         .collect();
     for (number, child) in children {
-        let output = child.wait_with_output().expect("docker");
+        let output = ended(child, &["run", "--rm"]);
         let status = i32::try_from(number).expect("small");
         assert_eq!(output.status.code(), Some(status), "{output:?}");
         assert_eq!(text(&output.stdout), format!("{number}\n"));
