@@ -42,15 +42,7 @@ rm -rf "$run"
 mkdir -p "$config"
 $step 'images of our own' iso-build/example-images.sh "$run/images" build/guest/hello
 
-cat >"$run/registry.yml" <<END
-version: 0.1
-storage:
-  filesystem:
-    rootdirectory: $PWD/$run/registry
-http:
-  addr: 127.0.0.1:$registry
-END
-docker-registry serve "$run/registry.yml" >"$run/registry.log" 2>&1 </dev/null &
+iso-build/registry.sh "$run" "$registry" >"$run/registry.log" 2>&1 </dev/null &
 started+=("$!")
 push() {
     for image in hello-world busybox; do

@@ -302,7 +302,7 @@ impl Laid<'_> {
     }
 }
 
-/// Bytes of a name, for a checksum of it.
+/// CRC-32C of a name: the number by which a VMDK's deltas know it.
 pub fn checksum(name: &str) -> u32 {
     crc32c::crc32c(name.as_bytes())
 }

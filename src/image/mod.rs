@@ -109,6 +109,15 @@ pub enum ImageError {
     },
 }
 
+/// What an error of the folder is made of.
+fn io_error(
+    step: &'static str,
+    path: &std::path::Path,
+) -> impl FnOnce(std::io::Error) -> ImageError {
+    let path = path.to_owned();
+    move |source| ImageError::Io { step, path, source }
+}
+
 impl Image {
     /// A part of the configuration's `config`: what a container is to run.
     pub fn setting(&self, name: &str) -> &Value {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::layer::Unpacking;
 use super::registry::{Found, config, fetch, find};
 use super::store::{is_digest, short};
-use super::{Image, ImageError, Images, Name, disk};
+use super::{Image, ImageError, Images, Name, disk, io_error};
 
 /// Layers of an image that are fetched at once, as docker does.
 const AT_ONCE: usize = 3;
@@ -263,9 +263,4 @@ impl Drop for Work {
             tracing::warn!(path = %self.0.display(), %error, "not swept");
         }
     }
-}
-
-pub(super) fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
-    let path = path.to_owned();
-    move |source| ImageError::Io { step, path, source }
 }

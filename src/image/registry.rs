@@ -14,9 +14,9 @@ use oci_client::secrets::RegistryAuth;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::pull::{Login, Registries, TOLD_EVERY, Told, io_error, tell};
+use super::pull::{Login, Registries, TOLD_EVERY, Told, tell};
 use super::store::{SHA256, short};
-use super::{ImageError, Name};
+use super::{ImageError, Name, io_error};
 
 /// A registry that says nothing for so long is given up.
 const SILENT_MOST: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
 
-use super::{Image, ImageError, Name, disk};
+use super::{Image, ImageError, Name, disk, io_error};
 
 /// Digits of an ID that people are shown.
 const SHORT: usize = 12;
@@ -31,11 +31,6 @@ pub struct Images {
     images: Mutex<BTreeMap<String, Image>>,
     /// What is being fetched or made, so that it is by one at a time.
     busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-}
-
-fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
-    let path = path.to_owned();
-    move |source| ImageError::Io { step, path, source }
 }
 
 impl Images {

@@ -32,15 +32,7 @@ for number in $(seq "$size"); do
 done
 iso-build/image.sh "$run/images/large" large "$run/large/root" /1
 rm -rf "$run/large"
-cat >"$run/registry.yml" <<END
-version: 0.1
-storage:
-  filesystem:
-    rootdirectory: $PWD/$run/registry
-http:
-  addr: 127.0.0.1:$registry
-END
-docker-registry serve "$run/registry.yml" >"$run/registry.log" 2>&1 </dev/null &
+iso-build/registry.sh "$run" "$registry" >"$run/registry.log" 2>&1 </dev/null &
 started+=("$!")
 for image in hello-world large; do
     skopeo copy -q --insecure-policy --retry-times 5 --dest-tls-verify=false \

@@ -21,8 +21,8 @@ pub(super) const MADE_ELSEWHERE: &str = "not possible: VMs are made elsewhere an
      developer's machine, the README says how on ESXi; vch listen --iso makes VMs itself";
 
 /// The machines, where the appliance makes them.
-pub(super) fn machines(shared: &Shared) -> Result<&Machines, ApiError> {
-    let machines = shared.machines.as_deref();
+pub(super) fn machines(shared: &Shared) -> Result<&Arc<Machines>, ApiError> {
+    let machines = shared.machines.as_ref();
     machines.ok_or_else(|| ApiError::not_implemented(MADE_ELSEWHERE))
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn create(
     Query(query): RawParams,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let machines = shared_machines(&shared)?;
+    let machines = Arc::clone(machines(&shared)?);
     let params = Params(query);
     platform(&params)?;
     let body = json_body(&body)?;
@@ -111,11 +111,4 @@ pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
     Ok(Json(
         json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 }),
     ))
-}
-
-/// For a task of its own.
-pub(super) fn shared_machines(shared: &Arc<Shared>) -> Result<Arc<Machines>, ApiError> {
-    machines(shared)?;
-    let machines = shared.machines.clone();
-    machines.ok_or_else(|| ApiError::not_implemented(MADE_ELSEWHERE))
 }

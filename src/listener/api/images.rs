@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::body::piecewise;
-use super::create::{machines, platform, shared_machines};
+use super::create::{machines, platform};
 use super::error::ApiError;
 use super::filters::Filters;
 use super::params::Params;
@@ -36,7 +36,7 @@ pub(super) async fn pull(
     Query(query): RawParams,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let machines = shared_machines(&shared)?;
+    let machines = Arc::clone(machines(&shared)?);
     let params = Params(query);
     platform(&params)?;
     let Some(image) = params.text("fromImage") else {
@@ -44,13 +44,7 @@ pub(super) async fn pull(
             "not possible: an image is made elsewhere and pulled from a registry (fromImage)",
         ));
     };
-    let Some(tag) = params.text("tag").or_else(|| tag_within(image)) else {
-        return Err(ApiError::not_implemented(
-            "not done: all tags at once; pull each by its name",
-        ));
-    };
-    let tag = (!image.ends_with(tag)).then_some(tag);
-    let name = Name::of(image, tag).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let name = asked(image, params.text("tag"))?;
     let login = login(&headers)?;
     let (sender, mut words) = mpsc::unbounded_channel::<Progress>();
     let told: Told = Arc::new(move |word| {
@@ -100,13 +94,15 @@ pub(super) async fn pull(
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// A tag or digest that stands in the name already.
-fn tag_within(image: &str) -> Option<&str> {
-    if let Some((_, digest)) = image.rsplit_once('@') {
-        return Some(digest);
-    }
+/// The image that is to be pulled; its tag or digest may stand in its name.
+fn asked(image: &str, tag: Option<&str>) -> Result<Name, ApiError> {
     let last = image.rsplit('/').next().unwrap_or(image);
-    last.split_once(':').map(|(_, tag)| tag)
+    if tag.is_none() && !last.contains([':', '@']) {
+        return Err(ApiError::not_implemented(
+            "not done: all tags at once; pull each by its name",
+        ));
+    }
+    Name::of(image, tag).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 fn line(word: &Progress) -> Bytes {
@@ -363,13 +359,25 @@ mod tests {
 
     #[test]
     fn a_tag_may_stand_in_the_name() {
-        for (image, tag) in [
-            ("busybox:1.36", Some("1.36")),
-            ("localhost:5000/busybox", None),
-            ("localhost:5000/busybox:2", Some("2")),
-            ("a@sha256:00", Some("sha256:00")),
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for (image, tag, name) in [
+            ("busybox:1.36", None, Some("busybox:1.36")),
+            ("localhost:5000/busybox", None, None),
+            (
+                "localhost:5000/busybox:2",
+                None,
+                Some("localhost:5000/busybox:2"),
+            ),
+            // A name that ends as its tag does.
+            ("docker.io/library/python3", Some("3"), Some("python3:3")),
+            (
+                "busybox",
+                Some(&*digest),
+                Some(&*format!("busybox@{digest}")),
+            ),
         ] {
-            assert_eq!(tag_within(image), tag, "{image}");
+            let asked = asked(image, tag).ok().map(|name| name.tagged());
+            assert_eq!(asked.as_deref(), name, "{image}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Volumes: listed, made, removed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -9,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::create::{json_body, machines, shared_machines, to_the_end};
+use super::create::{json_body, machines, to_the_end};
 use super::error::ApiError;
 use super::filters::Filters;
 use super::params::Params;
@@ -62,7 +63,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn create(State(shared): Api, body: Bytes) -> Result<Response, ApiError> {
-    let machines = shared_machines(&shared)?;
+    let machines = Arc::clone(machines(&shared)?);
     let body = json_body(&body)?;
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
     let driver = text("Driver").to_owned();
@@ -120,7 +121,7 @@ pub(super) async fn remove(
     Path(name): Path<String>,
     Query(query): RawParams,
 ) -> Result<Response, ApiError> {
-    let machines = shared_machines(&shared)?;
+    let machines = Arc::clone(machines(&shared)?);
     let force = Params(query).flag("force");
     let removed = async move {
         match machines.remove_volume(&shared, &name).await {
@@ -137,7 +138,7 @@ pub(super) async fn prune(
     State(shared): Api,
     Query(query): RawParams,
 ) -> Result<Json<Value>, ApiError> {
-    let machines = shared_machines(&shared)?;
+    let machines = Arc::clone(machines(&shared)?);
     let params = Params(query);
     let filters = Filters::parse(params.text("filters"), &["all"])?;
     let all = filters
