@@ -1,7 +1,7 @@
 //! One layer's archive, as it was pulled, into the tree; files' contents go into a folder beside, a file each.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek as _, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
@@ -73,27 +73,13 @@ impl Unpacking {
     /// # Errors
     /// It cannot be unpacked.
     pub fn layer(&mut self, archive: &Path, moved: &mut dyn FnMut(u64)) -> Result<(), LayerError> {
-        let mut file = File::open(archive)?;
-        let mut first = [0; 4];
-        let known = file.read(&mut first)?;
-        file.rewind()?;
-        let file = BufReader::with_capacity(
-            PIECE,
-            Counted {
-                file,
-                moved,
-                read: 0,
-            },
-        );
-        let first = &first[..known];
+        let file = Counted {
+            file: File::open(archive)?,
+            moved,
+            read: 0,
+        };
         self.tree.next_layer();
-        if first.starts_with(&GZIP) {
-            self.archive(flate2::bufread::MultiGzDecoder::new(file))
-        } else if first.starts_with(&ZSTD) {
-            self.archive(ZstdFrames::new(file))
-        } else {
-            self.archive(file)
-        }
+        self.archive(decompressed(BufReader::with_capacity(PIECE, file))?)
     }
 
     /// What the layers have made, the folder of the contents, and how many bytes they are.
@@ -172,6 +158,18 @@ impl Unpacking {
             Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
         }
     }
+}
+
+/// What is packed, in whatever way layers are.
+pub(super) fn decompressed<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let first = packed.fill_buf()?;
+    Ok(if first.starts_with(&GZIP) {
+        Box::new(flate2::bufread::MultiGzDecoder::new(packed))
+    } else if first.starts_with(&ZSTD) {
+        Box::new(ZstdFrames::new(packed))
+    } else {
+        Box::new(packed)
+    })
 }
 
 fn meta(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Meta> {

@@ -9,14 +9,18 @@
 //! - [`store`]: the folder that all of it is in, and the list of what is there
 //! - [`pull`], `registry`: blobs, checked against their digests
 //! - [`layer`], [`tree`]: archives, one over the other
+//! - [`load`], `save`: archives of images, for machines without a registry
 //! - [`disk`], `owners`: the file system and its descriptor
 
 pub mod disk;
 mod layer;
+pub mod load;
 pub mod name;
 mod owners;
+pub mod platform;
 mod pull;
 mod registry;
+pub mod save;
 pub mod store;
 pub mod tree;
 
@@ -59,6 +63,9 @@ pub enum ImageError {
     /// The registry will not give it.
     #[error("pull access denied for {0}, repository does not exist or may require 'docker login'")]
     Denied(String),
+    /// Nobody has pulled it.
+    #[error("No such image: {0}")]
+    NotHere(String),
     /// It is for other machines.
     #[error("no matching manifest for {asked} in the manifest list entries of {name}")]
     Platform {
@@ -76,7 +83,7 @@ pub enum ImageError {
         reason: String,
     },
     /// What has come is not what it should be.
-    #[error("{digest}: what the registry has sent has another digest, {found}")]
+    #[error("{digest}: what has come has another digest, {found}")]
     Digest {
         /// As the image names it.
         digest: String,

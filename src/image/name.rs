@@ -67,6 +67,11 @@ impl Name {
         }
     }
 
+    /// With the registry and all, `docker.io/library/busybox:latest`.
+    pub fn full(&self) -> String {
+        self.0.whole()
+    }
+
     /// The repository's path at its registry, `library/busybox`.
     pub fn repository(&self) -> &str {
         self.0.repository()
@@ -99,6 +104,8 @@ mod tests {
         ] {
             assert_eq!(tagged(text).as_deref(), Ok(full), "{text}");
         }
+        let name = Name::parse("hello-world").expect("a name");
+        assert_eq!(name.full(), "docker.io/library/hello-world:latest");
         for bad in ["", "UPPER", "a b", "x:", ":tag"] {
             assert!(Name::parse(bad).is_err(), "{bad:?}");
         }

@@ -94,10 +94,14 @@ impl Images {
         }
         let alone = self.alone_with(&id).await;
         let known = self.find(&id);
-        let config = match &known {
-            Some(image) => image.config.clone(),
-            None => config(&found).await?,
+        let blob = self.blob(&id);
+        let text = match fs::read(&blob) {
+            Ok(text) if known.is_some() => text,
+            _ => config(&found).await?,
         };
+        let config = serde_json::from_slice(&text).map_err(|error| {
+            ImageError::Malformed(format!("the configuration is no JSON: {error}"))
+        })?;
         let mut image = Image {
             id,
             digests: vec![name.at(&found.digest)],
@@ -125,8 +129,9 @@ impl Images {
                 .await?;
             image.size = self.unpack(&image, told).await?;
         }
+        disk::write_whole(&blob, &text)?;
         let news = known.is_none_or(|image| !image.names.contains(&name.tagged()));
-        let image = self.keep(image, name)?;
+        let image = self.keep(image, Some(name))?;
         drop(alone);
         tell(told, "", format!("Digest: {}", found.digest), None);
         let status = if news {
@@ -183,9 +188,9 @@ impl Images {
     }
 
     /// The disk of an image whose layers are here; bytes of its files.
-    async fn unpack(&self, image: &Image, told: &Told) -> Result<u64, ImageError> {
+    pub(super) async fn unpack(&self, image: &Image, told: &Told) -> Result<u64, ImageError> {
         let [ext4, vmdk] = self.disks(&image.id);
-        let work = Work::new(self.work().join(short(&image.id)))?;
+        let work = Work::new(self.work_of_its_own("unpack"))?;
         let layers: Vec<(String, u64, PathBuf)> = image
             .layers
             .iter()
@@ -242,10 +247,15 @@ fn lay(
 }
 
 /// A folder of what is under way, gone with its owner.
-struct Work(PathBuf);
+#[derive(Debug)]
+pub(super) struct Work(PathBuf);
 
 impl Work {
-    fn new(path: PathBuf) -> Result<Self, ImageError> {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn new(path: PathBuf) -> Result<Self, ImageError> {
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(io_error("sweep", &path)(error));

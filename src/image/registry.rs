@@ -11,12 +11,11 @@ use oci_client::client::{BlobResponse, Client, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::pull::{Login, Registries, TOLD_EVERY, Told, tell};
 use super::store::{SHA256, short};
-use super::{ImageError, Name, io_error};
+use super::{ImageError, Name, io_error, platform};
 
 /// A registry that says nothing for so long is given up.
 const SILENT_MOST: Duration = Duration::from_secs(60);
@@ -122,7 +121,7 @@ fn refused(name: &Name, at: &Reference, error: OciDistributionError) -> ImageErr
         OciDistributionError::ImageManifestNotFoundError(what) if what.contains("platform") => {
             ImageError::Platform {
                 name: tagged,
-                asked: format!("linux/{}", std::env::consts::ARCH),
+                asked: format!("{}/{}", platform::OS, platform::architecture()),
             }
         }
         OciDistributionError::ImageManifestNotFoundError(_)
@@ -163,8 +162,8 @@ fn refused(name: &Name, at: &Reference, error: OciDistributionError) -> ImageErr
     }
 }
 
-/// The image's configuration.
-pub(super) async fn config(found: &Found) -> Result<Value, ImageError> {
+/// The image's configuration, as it came.
+pub(super) async fn config(found: &Found) -> Result<Vec<u8>, ImageError> {
     let descriptor = &found.manifest.config;
     if descriptor.size > CONFIG_MOST {
         let size = descriptor.size;
@@ -185,8 +184,7 @@ pub(super) async fn config(found: &Found) -> Result<Value, ImageError> {
         }
     }
     check(&descriptor.digest, Sha256::digest(&bytes).as_slice())?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ImageError::Malformed(format!("the configuration is no JSON: {error}")))
+    Ok(bytes)
 }
 
 fn broken(found: &Found, error: impl std::fmt::Display) -> ImageError {

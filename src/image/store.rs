@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  index.json              names, configurations and layers of all images; replaced as a whole
-//!  blobs/sha256/HEX        layers as they came; HEX.partial while they come
+//!  blobs/sha256/HEX        layers and configurations as they came; HEX.partial while they come
 //!  disks/HEX.ext4, .vmdk   an image's file system; the descriptor is there when the other is whole
 //!  work/                   what is under way; swept at the start
 //! ```
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
@@ -29,6 +30,8 @@ pub struct Images {
     /// Bytes of a container's disk.
     pub(super) disk_bytes: u64,
     images: Mutex<BTreeMap<String, Image>>,
+    /// Folders of what has been under way so far.
+    works: AtomicU64,
     /// What is being fetched or made, so that it is by one at a time.
     busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -48,6 +51,7 @@ impl Images {
             dir: dir.clone(),
             disk_bytes,
             images: Mutex::default(),
+            works: AtomicU64::default(),
             busy: Mutex::default(),
         };
         let work = images.work();
@@ -86,6 +90,12 @@ impl Images {
     /// Folder of what is under way.
     pub(super) fn work(&self) -> PathBuf {
         self.dir.join("work")
+    }
+
+    /// A folder below it that nobody else has.
+    pub(super) fn work_of_its_own(&self, purpose: &str) -> PathBuf {
+        let number = self.works.fetch_add(1, Ordering::Relaxed);
+        self.work().join(format!("{purpose}-{number}"))
     }
 
     /// Where a blob is, or will be.
@@ -143,17 +153,19 @@ impl Images {
         begins.next().is_none().then(|| found.clone())
     }
 
-    /// Takes an image in, with one name more; another that had the name loses it.
+    /// Takes an image in, with one name more or none; another that had the name loses it.
     ///
     /// # Errors
     /// The list cannot be written.
-    pub(super) fn keep(&self, mut image: Image, name: &Name) -> Result<Image, ImageError> {
+    pub(super) fn keep(&self, mut image: Image, name: Option<&Name>) -> Result<Image, ImageError> {
         self.change(|images| {
             if let Some(known) = images.remove(&image.id) {
                 image.names.extend(known.names);
                 image.digests.extend(known.digests);
             }
-            call(images, &mut image, name);
+            if let Some(name) = name {
+                call(images, &mut image, name);
+            }
             for list in [&mut image.names, &mut image.digests] {
                 list.sort();
                 list.dedup();
@@ -215,6 +227,7 @@ impl Images {
             .iter()
             .filter(|(layer, _)| !used.contains(layer));
         let blobs = layers.map(|(layer, _)| self.blob(layer));
+        let blobs = blobs.chain([self.blob(id)]);
         // The descriptor first: where it is, the rest is.
         for path in [vmdk, ext4].into_iter().chain(blobs) {
             match fs::remove_file(&path) {
@@ -299,8 +312,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let images = Images::open(folder.path(), 1).expect("a store");
         let (a, b) = (image('a', &["x"]), image('b', &["x"]));
-        images.keep(a.clone(), &name("busybox")).expect("kept");
-        images.keep(b.clone(), &name("busybox")).expect("kept");
+        images
+            .keep(a.clone(), Some(&name("busybox")))
+            .expect("kept");
+        images
+            .keep(b.clone(), Some(&name("busybox")))
+            .expect("kept");
         images.tag(&b.id, &name("other:1")).expect("named");
         let images = Images::open(folder.path(), 1).expect("a store");
         let id = |text: &str| images.find(text).map(|image| image.id);
@@ -319,7 +336,7 @@ mod tests {
         let [own, shared] = ["c", "d"].map(|digit| format!("{SHA256}{}", digit.repeat(64)));
         let (a, b) = (image('a', &[&own, &shared]), image('b', &[&shared]));
         for (image, text) in [(&a, "a"), (&b, "b")] {
-            images.keep(image.clone(), &name(text)).expect("kept");
+            images.keep(image.clone(), Some(&name(text))).expect("kept");
         }
         images.tag(&a.id, &name("a2")).expect("named");
         for digest in [&own, &shared] {

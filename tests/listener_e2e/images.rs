@@ -28,7 +28,7 @@ fn each(test: impl Fn(&Docker, &Appliance, &Registry)) {
 }
 
 /// The file system of the only image.
-fn disk(appliance: &Appliance) -> PathBuf {
+pub fn disk(appliance: &Appliance) -> PathBuf {
     let disks = std::fs::read_dir(appliance.state().join("images/disks")).expect("a folder");
     let mut ext4 = disks
         .map(|entry| entry.expect("an entry").path())
@@ -41,7 +41,7 @@ fn disk(appliance: &Appliance) -> PathBuf {
     found
 }
 
-fn debugfs(disk: &std::path::Path, request: &str) -> String {
+pub fn debugfs(disk: &std::path::Path, request: &str) -> String {
     let output = Command::new("/sbin/debugfs")
         .args(["-R", request])
         .arg(disk)

@@ -2,6 +2,7 @@
 
 mod api;
 mod appliance;
+mod archives;
 #[cfg(feature = "vm-tests")]
 #[path = "../shared/bytes.rs"]
 mod bytes;

@@ -1,7 +1,7 @@
 //! A registry of the test's own: the distribution API's answers, and its failures when they are wanted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -79,6 +79,15 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
+/// As it is, where it is not packed or is cut off.
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain) {
+        Ok(_) => plain,
+        Err(_) => bytes.to_vec(),
+    }
+}
+
 pub fn digest(bytes: &[u8]) -> String {
     let digits = Sha256::digest(bytes);
     let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -113,13 +122,14 @@ impl Registry {
     /// An image of these layers, compressed or not, with docker's `config`; its layers' digests.
     pub fn put(&self, name: &str, config: &Value, layers: &[Vec<u8>]) -> Vec<String> {
         let kind = |kind: &str| format!("application/vnd.oci.image.{kind}");
+        let plain: Vec<String> = layers.iter().map(|layer| digest(&gunzip(layer))).collect();
         let layers: Vec<Value> = layers
             .iter()
             .map(|layer| self.blob(layer.clone(), &kind("layer.v1.tar+gzip")))
             .collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2026-01-02T03:04:05Z",
-            "config": config, "rootfs": { "type": "layers", "diff_ids": [] },
+            "config": config, "rootfs": { "type": "layers", "diff_ids": plain },
             "history": [{ "created": "2026-01-02T03:04:05Z", "created_by": "a test" }],
         });
         let config = serde_json::to_vec(&config).expect("JSON");

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::params::Params;
 use super::{Api, RawParams, control, done, find};
+use crate::image::platform::architecture;
 use crate::listener::machines::{self, MachineError, Machines};
 use crate::listener::vm::Shared;
 
@@ -66,7 +67,7 @@ pub(super) async fn create(
 
 /// Another platform than this machine's is not emulated.
 pub(super) fn platform(params: &Params) -> Result<(), ApiError> {
-    let own = format!("linux/{}", super::engine::architecture());
+    let own = format!("linux/{}", architecture());
     match params.text("platform") {
         None => Ok(()),
         Some(asked) if asked == own || asked == "linux" => Ok(()),

@@ -14,13 +14,14 @@ use tokio::time::timeout;
 use super::Api;
 use super::error::ApiError;
 use super::shape::{API_VERSION, MIN_API_VERSION, rfc3339};
+use crate::image::platform::architecture;
 use crate::listener::clock::now_ns;
 use crate::listener::container::Snapshot;
 use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 15] = [
+const REFUSED: [(&str, &str); 14] = [
     ("/containers/{id}/pause", "suspend its VM where that runs"),
     ("/containers/{id}/unpause", "resume its VM where that runs"),
     (
@@ -46,7 +47,6 @@ const REFUSED: [(&str, &str); 15] = [
     ),
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
-    ("/images/load", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),
     ("/networks/create", "a VM's networks are made where it is"),
     ("/swarm", "no swarm is known here"),
@@ -167,13 +167,4 @@ fn kernel() -> String {
         .release()
         .to_string_lossy()
         .into_owned()
-}
-
-/// As docker calls it.
-pub(super) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }

@@ -144,9 +144,10 @@ impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> Self {
         let status = match error {
             ImageError::Name(_) => StatusCode::BAD_REQUEST,
-            ImageError::Unknown(_) | ImageError::Denied(_) | ImageError::Platform { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            ImageError::NotHere(_)
+            | ImageError::Unknown(_)
+            | ImageError::Denied(_)
+            | ImageError::Platform { .. } => StatusCode::NOT_FOUND,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::archives;
 use super::body::piecewise;
 use super::create::{machines, platform};
 use super::error::ApiError;
@@ -105,7 +106,7 @@ fn asked(image: &str, tag: Option<&str>) -> Result<Name, ApiError> {
     Name::of(image, tag).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn line(word: &Progress) -> Bytes {
+pub(super) fn line(word: &Progress) -> Bytes {
     let mut line = json!({ "status": word.status });
     if !word.id.is_empty() {
         line["id"] = json!(word.id);
@@ -213,18 +214,16 @@ fn known(machines: &Machines, name: &str) -> Result<Image, ApiError> {
     image.ok_or_else(|| ApiError::not_found(format!("No such image: {name}")))
 }
 
-/// `GET /images/NAME/json` and `/history`; a name may have slashes.
+/// `GET /images/NAME/json`, `/history` and `/get`; a name may have slashes.
 pub(super) async fn about(
     State(shared): Api,
     Path(rest): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let machines = machines(&shared)?;
     match rest.rsplit_once('/') {
-        Some((name, "json")) => Ok(Json(details(&known(machines, name)?))),
-        Some((name, "history")) => Ok(Json(history(&known(machines, name)?))),
-        Some((_, "get")) => Err(ApiError::not_implemented(
-            "not done: save images from the registry that they came from (skopeo copy)",
-        )),
+        Some((name, "json")) => Ok(Json(details(&known(machines, name)?)).into_response()),
+        Some((name, "history")) => Ok(Json(history(&known(machines, name)?)).into_response()),
+        Some((name, "get")) => archives::saved(machines, &[name.to_owned()]),
         _ => Err(ApiError::not_found("page not found")),
     }
 }

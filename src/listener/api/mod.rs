@@ -1,6 +1,8 @@
 //! The API: HTTP over a unix socket, and over TCP with TLS, shaped as the Docker Engine API wherever that has the call.
 
+mod archives;
 pub mod attach;
+mod blocking;
 mod body;
 mod control;
 mod create;
@@ -171,6 +173,8 @@ fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::pull))
+        .route("/images/get", get(archives::save))
+        .route("/images/load", post(archives::load))
         .route("/images/prune", post(images::prune))
         .route(
             "/images/{*rest}",
