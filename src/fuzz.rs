@@ -89,6 +89,7 @@ impl Talk {
             openstdin: true,
             attach: true,
             primary: true,
+            direct: false,
         });
         Self {
             guest,

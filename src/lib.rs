@@ -10,12 +10,13 @@
 //! | [`vmm`] | plays the VMware host on a developer's machine: .vmx files, QEMU, gdb stub, ptrace |
 //! | [`sys`] | the only room with `unsafe`: thin owners of descriptors and instructions, no policy |
 //! | [`fuzz`] | what any bytes may be fed to, for the fuzzer and its corpus |
-//! | [`link`], [`config`], [`backdoor`], [`net`], [`plan`], [`frozen`] | pure: bytes and time in, bytes and events out |
+//! | [`link`], [`config`], [`backdoor`], [`net`], [`plan`], [`files`], [`frozen`] | pure: bytes and time in, bytes and events out |
 //!
 //! `guest` and `listener` never import each other: they share only the pure rooms.
 
 pub mod backdoor;
 pub mod config;
+pub mod files;
 pub mod frozen;
 pub mod link;
 pub mod net;

@@ -12,13 +12,16 @@ const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 80;
 
 /// Rooms without input, output, clock or `unsafe`.
-const PURE: [&str; 6] = ["backdoor", "config", "frozen", "link", "net", "plan"];
+const PURE: [&str; 7] = [
+    "backdoor", "config", "files", "frozen", "link", "net", "plan",
+];
 /// And what is so within others.
 const PURE_FOLDERS: [&str; 1] = ["listener/vspc/"];
 /// What each room may import of the others.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("backdoor", &[]),
     ("config", &[]),
+    ("files", &["frozen"]),
     ("frozen", &[]),
     ("link", &["frozen"]),
     ("net", &["config", "frozen"]),
@@ -26,17 +29,22 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("sys", &["backdoor"]),
     (
         "guest",
-        &["backdoor", "config", "frozen", "link", "net", "plan", "sys"],
+        &[
+            "backdoor", "config", "files", "frozen", "link", "net", "plan", "sys",
+        ],
     ),
     ("image", &[]),
     ("provider", &["config", "image", "vmm"]),
-    ("listener", &["config", "image", "link", "provider"]),
+    (
+        "listener",
+        &["config", "files", "image", "link", "provider"],
+    ),
     ("client", &["listener", "config", "image"]),
     ("vmm", &["backdoor", "config", "sys"]),
 ];
 /// What PID 1 runs: nothing of it may panic.
-const IN_PID_1: [&str; 8] = [
-    "backdoor", "config", "frozen", "guest", "link", "net", "plan", "sys",
+const IN_PID_1: [&str; 9] = [
+    "backdoor", "config", "files", "frozen", "guest", "link", "net", "plan", "sys",
 ];
 
 struct Source {

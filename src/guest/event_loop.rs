@@ -138,6 +138,11 @@ pub fn now() -> Duration {
     duration(ClockId::CLOCK_MONOTONIC)
 }
 
+/// A child of process 1 lets the time pass; process 1 itself never does.
+pub fn child_waits(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Milliseconds since 1970, for people.
 pub fn wall_ms() -> u64 {
     u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)

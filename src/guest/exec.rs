@@ -20,6 +20,9 @@ impl Machine {
         if order.report {
             return self.report(channel, order.id);
         }
+        if !order.service.is_empty() {
+            return self.service(channel, order);
+        }
         if !order.upgrade.is_empty() {
             return self.upgrade(channel, order);
         }

@@ -14,6 +14,7 @@
 //! | `exec` | sessions that are added to the running machine, and their channels |
 //! | `upgrade` | another program that takes this one's place while the container runs |
 //! | `report` | what process 1 knows of its machine, for who asks (`vch debug`) |
+//! | `service` | what process 1 does for the appliance: files out and in, figures, freezing |
 //! | `session` | one process tree with its streams, to its exit record |
 //! | `host` | what the VMware host is told, for whoever has only the .vmx |
 //! | `tools`, `clock` | what that host asks for: who runs here, power events; and its time |
@@ -45,6 +46,7 @@ mod orders;
 mod port_document;
 mod reaper;
 mod report;
+mod service;
 mod session;
 mod source;
 mod stand_in;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event_loop::now;
 use super::machine::{Machine, Stopping};
+use super::service::freezer;
 use crate::config::signal;
 use crate::link::{Channel, Control, Event, Fresh, Stream};
 use crate::plan::stop;
@@ -162,6 +163,8 @@ impl Machine {
             stopping.until = stopping.until.map(|before| before.min(until));
             return;
         }
+        // Who stands still hears of no signal.
+        freezer::thaw_if_frozen();
         let configs = self.sessions().iter().map(|session| session.config());
         let actions = stop::sessions(configs, grace).into();
         self.stopping = Some(Stopping {

@@ -60,6 +60,7 @@ fn stop_sessions(machine: &mut Machine) {
 
 /// Whoever is left is asked, once, then killed.
 fn kill_the_rest(machine: &mut Machine) {
+    machine.end_services();
     // In namespaces their stand-in for an init asks, and ends after the last of them.
     if !machine.dismiss_container() {
         signal_all(machine, DEFAULT_SIGNAL);

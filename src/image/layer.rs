@@ -161,7 +161,7 @@ impl Unpacking {
 }
 
 /// What is packed, in whatever way layers are.
-pub(super) fn decompressed<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub fn decompressed<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let first = packed.fill_buf()?;
     Ok(if first.starts_with(&GZIP) {
         Box::new(flate2::bufread::MultiGzDecoder::new(packed))
@@ -172,7 +172,11 @@ pub(super) fn decompressed<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<
     })
 }
 
-fn meta(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Meta> {
+/// What an entry says of itself beside its name and contents.
+///
+/// # Errors
+/// A field of it is none, or the archive is cut off.
+pub fn meta(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Meta> {
     let mut xattrs = Vec::new();
     let mut mtime = (
         i64::try_from(entry.header().mtime()?).unwrap_or_default(),

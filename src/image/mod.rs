@@ -13,7 +13,7 @@
 //! - [`disk`], `owners`: the file system and its descriptor
 
 pub mod disk;
-mod layer;
+pub mod layer;
 pub mod load;
 pub mod name;
 mod owners;

@@ -46,6 +46,9 @@ pub enum Control {
         /// Its end is the end of the VM.
         #[cfg_attr(feature = "appliance", serde(default))]
         primary: bool,
+        /// What it says is for whoever has asked for it, and for no log.
+        #[cfg_attr(feature = "appliance", serde(default))]
+        direct: bool,
     },
     /// Guest: the session's process is started when somebody asks for it ([`Control::Start`]).
     Waiting {
@@ -166,6 +169,10 @@ pub struct Exec {
     /// with ([`sign`](super::sign)), in hexadecimal digits; empty: no upgrade.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub upgrade: String,
+    /// No program: what process 1 itself is to do, with `args` as that takes them. Its session is a direct one.
+    /// Empty: nothing.
+    #[cfg_attr(feature = "appliance", serde(default))]
+    pub service: String,
 }
 
 /// Arguments and environment are often secrets.
@@ -369,6 +376,7 @@ fn order(fields: &Map<String, Value>) -> Result<Control, String> {
             columns: number(fields, "columns")?,
             report: flag(fields, "report"),
             upgrade: text(fields, "upgrade").unwrap_or_default(),
+            service: text(fields, "service").unwrap_or_default(),
         })),
         "refused" => Control::Refused {
             what: text(fields, "what")?,

@@ -46,6 +46,7 @@ pub struct Known {
     state: State,
     link_up: bool,
     removed: bool,
+    paused: bool,
     /// Its VM is made here: its starts are told as docker does.
     made: bool,
 }
@@ -85,6 +86,11 @@ impl Events {
         self.tell(record, "create", Vec::new());
     }
 
+    /// Tells that one has another name.
+    pub fn renamed(&self, record: &ContainerRecord, before: &str) {
+        self.tell(record, "rename", vec![("oldName", format!("/{before}"))]);
+    }
+
     /// Tells what has happened to a container.
     pub fn tell(
         &self,
@@ -118,6 +124,7 @@ impl Known {
             state: record.state,
             link_up,
             removed,
+            paused: record.run.paused && record.state == State::Running,
             made,
         }
     }
@@ -156,6 +163,10 @@ fn changes(record: &ContainerRecord, before: Known, now: Known) -> Vec<Change> {
                 told.push(("lost", stage.into_iter().collect()));
             }
         }
+    }
+    if now.paused != before.paused && now.state == State::Running {
+        let action = if now.paused { "pause" } else { "unpause" };
+        told.push((action, Vec::new()));
     }
     if now.removed && !before.removed {
         told.push(("destroy", Vec::new()));
@@ -196,6 +207,7 @@ mod tests {
             state,
             link_up,
             removed: false,
+            paused: false,
             made: false,
         }
     }

@@ -13,6 +13,10 @@ use super::store::Rotation;
 /// Longest container ID, in bytes: it names a folder.
 const ID_BYTES_MOST: usize = 128;
 
+/// Before the IDs of machines that have a container's disks for a while, and are nobody's container: they are in no list, and
+/// do not outlive the appliance.
+pub const LENT: &str = "lent-";
+
 /// The containers.
 #[derive(Debug)]
 pub struct Registry {
@@ -93,6 +97,10 @@ impl Registry {
             if !is_id(&id) || !entry.path().is_dir() {
                 continue;
             }
+            if id.starts_with(LENT) {
+                fs::remove_dir_all(entry.path()).map_err(|e| io("sweep folder", e))?;
+                continue;
+            }
             match Container::open(&id, &entry.path(), rotation) {
                 Ok(container) => {
                     container.tell(&events);
@@ -124,6 +132,30 @@ impl Registry {
         if let Some(known) = containers.get(id) {
             return Ok(Arc::clone(known));
         }
+        if id.starts_with(LENT) {
+            return Err(RegistryError::bad_id(id));
+        }
+        let container = self.make(id)?;
+        container.tell(&self.events);
+        containers.insert(id.to_owned(), Arc::clone(&container));
+        Ok(container)
+    }
+
+    /// Takes a machine in that is nobody's container.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn take_in_lent(&self, id: &str) -> Result<Arc<Container>, RegistryError> {
+        let container = self.make(id)?;
+        let mut containers = self
+            .containers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        containers.insert(id.to_owned(), Arc::clone(&container));
+        Ok(container)
+    }
+
+    fn make(&self, id: &str) -> Result<Arc<Container>, RegistryError> {
         let dir = self.dir.join(id);
         fs::create_dir_all(&dir).map_err(|source| {
             let path = dir.clone();
@@ -133,10 +165,7 @@ impl Registry {
                 source,
             }
         })?;
-        let container = Arc::new(Container::open(id, &dir, self.rotation)?);
-        container.tell(&self.events);
-        containers.insert(id.to_owned(), Arc::clone(&container));
-        Ok(container)
+        Ok(Arc::new(Container::open(id, &dir, self.rotation)?))
     }
 
     /// What happens to them.
@@ -150,7 +179,8 @@ impl Registry {
             .containers
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        containers.values().cloned().collect()
+        let all = containers.values().filter(|c| !c.id().starts_with(LENT));
+        all.cloned().collect()
     }
 
     /// The folder of their folders.
@@ -173,7 +203,7 @@ impl Registry {
         let name = text.strip_prefix('/').unwrap_or(text);
         let named = containers
             .values()
-            .filter(|c| !name.is_empty() && c.name() == name);
+            .filter(|c| !name.is_empty() && c.name() == name && !c.id().starts_with(LENT));
         let mut found: Vec<_> = named.cloned().collect();
         if found.is_empty() && !text.is_empty() {
             let begins = containers.range(text.to_owned()..);

@@ -6,6 +6,7 @@
 //!                  disk.vmdk         the container's own disk, a delta of its image's
 //!                  console.log       what its kernel and its tether say
 //!                  run.log           what `vmx run` says
+//!                  lent.vmx, …       another machine with the same disks, while somebody wants its files
 //!  machines/.new-DIGITS, .gone-…     on their way in and out; swept at the start
 //!           .delta-IMAGE             a disk as it is before its machine's first start
 //! ```
@@ -20,11 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
 
 use super::volumes::Volumes;
 use super::{Found, Machine, Off, Provider, ProviderError, Volume, vmx};
+use crate::config::model::Secret;
 use crate::vmm::on_disk;
 use crate::vmm::power;
 
@@ -34,6 +37,14 @@ const DIGITS: usize = 12;
 const FILE: &str = "container.vmx";
 /// Where `vmx run` says what it has to say.
 const RUN_LOG: &str = "run.log";
+/// The same of another machine that has its disks.
+const LENT: &str = "lent.vmx";
+const LENT_LOG: &str = "lent-run.log";
+/// Its plug has been pulled by then.
+const OFF_MOST: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 /// Bytes of its last words that are told.
 const LAST_WORDS: usize = 2048;
 /// Before the names of folders that are no machines yet, or any more.
@@ -114,11 +125,10 @@ impl Local {
     }
 
     /// The future that comes when a process ends, which is known as the machine's until then.
-    fn watch(&self, id: &str, pidfd: OwnedFd, process: Process) -> Off {
+    fn watch(&self, id: &str, pidfd: OwnedFd, process: Process, log: PathBuf) -> Off {
         let pidfd = Arc::new(pidfd);
         self.lock().insert(id.to_owned(), Arc::clone(&pidfd));
         let (id, on) = (id.to_owned(), Arc::clone(&self.on));
-        let log = self.folder(&id).join(RUN_LOG);
         Box::pin(async move {
             let good = match process {
                 Process::Own(mut child) => child.wait().await.is_ok_and(|status| status.success()),
@@ -142,10 +152,29 @@ impl Local {
 
     /// The process that serves a machine's socket, and a connection with it.
     fn server(&self, id: &str) -> Option<(OwnedFd, UnixStream)> {
-        let socket = UnixStream::connect(power::socket(&self.file(id))).ok()?;
-        let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
-        let pidfd = pidfd_open(peer.pid, PidfdFlags::NONBLOCK).ok()?;
-        Some((pidfd, socket))
+        server_of(&self.file(id))
+    }
+
+    /// Starts the machine of this file.
+    fn power_on(&self, id: &str, file: &Path, log: &str) -> Result<Off, ProviderError> {
+        let log = file.with_file_name(log);
+        let said = fs::File::create(&log).map_err(io_error("make", &log))?;
+        let also = said.try_clone().map_err(io_error("make", &log))?;
+        let mut command = tokio::process::Command::new(&self.program);
+        command.arg("run").arg(file);
+        command.stdin(Stdio::null()).stdout(also).stderr(said);
+        // An interrupt that is typed is for the appliance; its machines go on.
+        command.process_group(0);
+        let child = command.spawn().map_err(io_error("start", &self.program))?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pidfd = pid.map(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
+        match pidfd {
+            Some(Ok(pidfd)) => Ok(self.watch(id, pidfd, Process::Own(child), log)),
+            Some(Err(error)) => Err(io_error("watch", &self.program)(error.into())),
+            None => Err(io_error("watch", &self.program)(
+                io::ErrorKind::NotFound.into(),
+            )),
+        }
     }
 
     /// A delta of an image's disk: one is made by qemu-img, those after it are copies of that, as it is the same bytes
@@ -185,18 +214,42 @@ impl Local {
         let volumes = machine.volumes.iter().map(|name| self.volumes.disk(name));
         let volumes: Vec<PathBuf> = volumes.collect();
         let bytes = vmx::compose(machine, &self.medium, &volumes)?.to_bytes();
-        // For the owner alone: the link's key is in it, and whatever is secret in the environment.
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|mut file| {
-                io::Write::write_all(&mut file, &bytes)?;
-                file.sync_all()
-            });
-        written.map_err(io_error("write", &path))
+        write_secret(&path, &bytes)
     }
+}
+
+/// For the owner alone: the link's key is in it, and whatever is secret in the environment.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ProviderError> {
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| {
+            io::Write::write_all(&mut file, bytes)?;
+            file.sync_all()
+        });
+    written.map_err(io_error("write", path))
+}
+
+/// The process that serves the socket of a machine's file, and a connection with it.
+fn server_of(file: &Path) -> Option<(OwnedFd, UnixStream)> {
+    let socket = UnixStream::connect(power::socket(file)).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+    let pidfd = pidfd_open(peer.pid, PidfdFlags::NONBLOCK).ok()?;
+    Some((pidfd, socket))
+}
+
+/// A machine that an appliance before this one has lent is not to be on beside its owner.
+fn end_lent(folder: &Path) -> Result<(), ProviderError> {
+    let file = folder.join(LENT);
+    if let Some((process, _socket)) = server_of(&file) {
+        let failed = |errno: rustix::io::Errno| io_error("end the machine of", &file)(errno.into());
+        pidfd_send_signal(&process, Signal::TERM).map_err(failed)?;
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        poll(&mut ended, Some(&OFF_MOST)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// What runs a machine.
@@ -259,29 +312,28 @@ impl Provider for Local {
         if self.lock().contains_key(id) || self.server(id).is_some() {
             return Err(ProviderError::On(id.to_owned()));
         }
-        let log = self.folder(id).join(RUN_LOG);
-        let said = fs::File::create(&log).map_err(io_error("make", &log))?;
-        let also = said.try_clone().map_err(io_error("make", &log))?;
-        let mut command = tokio::process::Command::new(&self.program);
-        command.arg("run").arg(&file);
-        command.stdin(Stdio::null()).stdout(also).stderr(said);
-        // An interrupt that is typed is for the appliance; its machines go on.
-        command.process_group(0);
-        let child = command.spawn().map_err(io_error("start", &self.program))?;
-        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let pidfd = pid.map(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
-        match pidfd {
-            Some(Ok(pidfd)) => Ok(self.watch(id, pidfd, Process::Own(child))),
-            Some(Err(error)) => Err(io_error("watch", &self.program)(error.into())),
-            None => Err(io_error("watch", &self.program)(
-                io::ErrorKind::NotFound.into(),
-            )),
+        self.power_on(id, &file, RUN_LOG)
+    }
+
+    fn lend(&self, id: &str, lent: &str, key: &Secret) -> Result<Off, ProviderError> {
+        let file = self.file(id);
+        let (lines, _) = on_disk::load(&file)
+            .map_err(|error| io_error("read", &file)(io::Error::other(error)))?;
+        let lines = vmx::lent(&lines, lent, key)?;
+        let path = file.with_file_name(LENT);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("delete", &path)(error));
+            }
+            _ => write_secret(&path, &lines.to_bytes())?,
         }
+        self.power_on(lent, &path, LENT_LOG)
     }
 
     fn adopt(&self, id: &str) -> Option<Off> {
         let (pidfd, socket) = self.server(id)?;
-        Some(self.watch(id, pidfd, Process::Known(socket)))
+        let log = self.folder(id).join(RUN_LOG);
+        Some(self.watch(id, pidfd, Process::Known(socket), log))
     }
 
     fn off(&self, id: &str) -> Result<(), ProviderError> {
@@ -316,6 +368,11 @@ impl Provider for Local {
             .map_err(|error| io_error("note in", &path)(io::Error::other(error)))
     }
 
+    fn rename(&self, id: &str, name: &str) -> Result<(), ProviderError> {
+        let path = self.file(id);
+        on_disk::update(&path, |file| vmx::rename(file, name)).map(drop)
+    }
+
     fn make_volume(&self, volume: &Volume) -> Result<(), ProviderError> {
         self.volumes.make(volume)
     }
@@ -342,6 +399,7 @@ impl Provider for Local {
                 fs::remove_file(&path).map_err(io_error("delete", &path))?;
                 continue;
             }
+            end_lent(&path)?;
             let file = path.join(FILE);
             let found = on_disk::load(&file).ok();
             let found = found.and_then(|(lines, _)| vmx::read(&lines, false));

@@ -19,7 +19,8 @@ pub use local::Local;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::model::ContainerVm;
+use crate::config::model::{ContainerVm, Secret};
+use crate::vmm::on_disk::DiskError;
 
 /// A VM, as it is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,7 +118,7 @@ pub enum ProviderError {
         /// How it failed.
         reason: String,
     },
-    /// A disk.
+    /// A disk, or a machine's file on it.
     #[error("{0}")]
     Disk(String),
     /// Its configuration cannot be written as keys.
@@ -129,6 +130,12 @@ pub enum ProviderError {
     /// There is none.
     #[error("there is no machine of {0}")]
     None(String),
+}
+
+impl From<DiskError> for ProviderError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error.to_string())
+    }
 }
 
 /// Comes when a machine is off, with what there is to say of why; empty: nothing.
@@ -147,6 +154,13 @@ pub trait Provider: Debug + Send + Sync {
     /// # Errors
     /// It cannot be started, is on already, or is not there.
     fn start(&self, id: &str) -> Result<Off, ProviderError>;
+
+    /// Powers another machine on, of the ID `lent` and with this link key, which has the disks of one that is off and
+    /// starts no process. It is gone when it is off, or the appliance anew.
+    ///
+    /// # Errors
+    /// As [`Provider::start`].
+    fn lend(&self, id: &str, lent: &str, key: &Secret) -> Result<Off, ProviderError>;
 
     /// Takes up one that is on since before: comes when it is off. None: it is off.
     fn adopt(&self, id: &str) -> Option<Off>;
@@ -168,6 +182,12 @@ pub trait Provider: Debug + Send + Sync {
     /// # Errors
     /// It cannot be written.
     fn note(&self, id: &str, name: &str, value: &str) -> Result<(), ProviderError>;
+
+    /// Gives a machine another name, whether it is on or not.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn rename(&self, id: &str, name: &str) -> Result<(), ProviderError>;
 
     /// Makes a volume, whole or not at all.
     ///

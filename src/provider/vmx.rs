@@ -1,17 +1,21 @@
 //! A machine as the lines of its .vmx: devices as the original gave them to its containers, the container's
 //! configuration as guestinfo of the 1.x generation, and the appliance's notes, which no guest can read.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Forward, Found, Machine, ProviderError};
 use crate::config::guestinfo::{self, Keys, KeysError};
-use crate::config::model::Generation;
+use crate::config::isolation::Isolation;
+use crate::config::model::{ContainerVm, Generation, Secret, Session};
 use crate::vmm::file::VmxFile;
 
 /// Before the names of the appliance's notes.
 const NOTE: &str = "tether.";
 /// VMware's prefix for addresses that are given.
 const MAC_PREFIX: &str = "00:50:56";
+/// Before the names of lines that are no other machine's.
+const OF_OWNER: [&str; 3] = ["guestinfo.", "ethernet0.", NOTE];
 /// The adapter's slot: behind the sixth bridge, as VMware counts.
 pub const NIC_SLOT: &str = "192";
 /// The adapter's own place on its bus.
@@ -92,6 +96,80 @@ pub fn compose(
             .map_err(|error| wrong(&error))?;
     }
     Ok(file)
+}
+
+/// Gives a machine another name: true, something is to be written.
+///
+/// # Errors
+/// The lines are no machine's, or the name cannot be written as a key.
+pub fn rename(file: &mut VmxFile, name: &str) -> Result<bool, ProviderError> {
+    let wrong = |error: &dyn std::fmt::Display| ProviderError::Config(error.to_string());
+    let found = read(file, false).ok_or_else(|| wrong(&"its file does not say what it is"))?;
+    let before =
+        guestinfo::encode(&found.config, Generation::V1x).map_err(|error| wrong(&error))?;
+    let mut config = found.config;
+    name.clone_into(&mut config.name);
+    if let Some(session) = config.sessions.get_mut(&config.id) {
+        name.clone_into(&mut session.name);
+    }
+    let digits: String = config.id.chars().take(12).collect();
+    let after = guestinfo::encode(&config, Generation::V1x).map_err(|error| wrong(&error))?;
+    let changed = after
+        .into_iter()
+        .filter(|line| before.get(&line.0) != Some(&line.1));
+    let own = [("displayName".to_owned(), format!("{name}-{digits}"))];
+    for (key, value) in own.into_iter().chain(changed) {
+        file.set(&key, value.as_bytes())
+            .map_err(|error| wrong(&error))?;
+    }
+    Ok(true)
+}
+
+/// The lines of another machine that has the same disks: its ID and link key are others, it has no network, and its
+/// configuration starts no process.
+///
+/// # Errors
+/// The lines are no machine's, or its configuration cannot be written as keys.
+pub fn lent(file: &VmxFile, id: &str, key: &Secret) -> Result<VmxFile, ProviderError> {
+    let wrong = |error: &dyn std::fmt::Display| ProviderError::Config(error.to_string());
+    let found = read(file, false).ok_or_else(|| wrong(&"its file does not say what it is"))?;
+    let of_owner = found.config.sessions.get(&found.id);
+    let session = Session {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        active: false,
+        ..of_owner.cloned().unwrap_or_default()
+    };
+    let isolation = Isolation {
+        read_only: found.config.isolation.read_only,
+        ..Isolation::default()
+    };
+    let config = ContainerVm {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        sessions: BTreeMap::from([(id.to_owned(), session)]),
+        execs: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        isolation,
+        link_key: key.clone(),
+        ..found.config
+    };
+    let mut lines = file.clone();
+    let names = file
+        .entries()
+        .map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+    for name in names.filter(|name| OF_OWNER.iter().any(|own| name.starts_with(own))) {
+        lines.remove(&name);
+    }
+    let mut set = |name: &str, value: &[u8]| lines.set(name, value).map_err(|error| wrong(&error));
+    set("displayName", id.as_bytes())?;
+    set("serial1.fileName", b"lent.log")?;
+    for (name, value) in
+        guestinfo::encode(&config, Generation::V1x).map_err(|error| wrong(&error))?
+    {
+        set(&name, value.as_bytes())?;
+    }
+    Ok(lines)
 }
 
 /// What a machine's file says of it; none: it is none of ours.

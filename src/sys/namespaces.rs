@@ -148,6 +148,14 @@ impl Namespaces {
         self.init.as_fd()
     }
 
+    /// This process sees the tree that theirs see, and nothing else, from now on: for a child of ours.
+    ///
+    /// # Errors
+    /// Their first process has ended, or the kernel refuses.
+    pub fn enter_tree(&self) -> io::Result<()> {
+        set(self.init.as_fd(), libc::CLONE_NEWNS)
+    }
+
     /// `cgroup.procs` of their cgroup.
     pub fn cgroup(&self) -> Option<BorrowedFd<'_>> {
         self.cgroup.as_ref().map(AsFd::as_fd)

@@ -135,6 +135,7 @@ impl Guest {
             openstdin: true,
             attach: true,
             primary: true,
+            direct: false,
         });
         self.say(&Control::Started {
             channel: ONE,
@@ -180,6 +181,7 @@ impl Guest {
             openstdin: false,
             attach: true,
             primary: false,
+            direct: false,
         });
         self.say(&Control::Started {
             channel: two,

@@ -246,7 +246,6 @@ fn a_container_is_made_whole_or_not_at_all() {
             (&["--network", "host", "img"], "NetworkMode"),
             (&["--memory", "8m", "img"], "Minimum memory limit"),
             (&["--device", "/dev/null", "img"], "HostConfig.Devices"),
-            (&["--health-cmd", "x", "img"], "Config.Healthcheck"),
             (&["--cpus", "4000", "img"], "Range of CPUs"),
             (&["--entrypoint", "", "img"], "no command specified"),
             (&["--ulimit", "nofile=5:2", "img"], "ulimit"),

@@ -7,6 +7,7 @@ mod archives;
 #[path = "../shared/bytes.rs"]
 mod bytes;
 mod commands;
+mod direct;
 mod docker;
 mod guest;
 mod host;

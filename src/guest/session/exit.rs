@@ -102,8 +102,9 @@ impl Session {
                 record: record.clone(),
             },
         );
-        desk.host
-            .ended(self.subject(), record.status, record.time_ms);
+        if let Some(subject) = self.subject() {
+            desk.host.ended(subject, record.status, record.time_ms);
+        }
         log::info!(
             "session {} ended: status {}, {} bytes of stdout, {} of stderr{}",
             self.config.id,

@@ -42,7 +42,7 @@ const RESTING: u8 = 3;
 const REPORTED: u8 = 4;
 
 /// In the order of their numbers, as [`CLASSES`] is.
-const ROLES: [Role; 3] = [Role::Primary, Role::Other, Role::Added];
+const ROLES: [Role; 4] = [Role::Primary, Role::Other, Role::Added, Role::Service];
 
 /// The number of what stands in such a list.
 fn place<T: PartialEq>(all: &[T], one: &T) -> u64 {

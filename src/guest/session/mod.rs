@@ -29,7 +29,7 @@ use crate::sys::{pty, signals, spawn};
 
 pub use self::freeze::frozen_id;
 pub use self::record::text_of;
-pub use self::start::{OwnEnds, Place};
+pub use self::start::{DATABASE_MOST, OwnEnds, Place};
 
 /// What a session works with, lent to it for one call.
 #[derive(Debug)]
@@ -97,6 +97,8 @@ pub enum Role {
     Other,
     /// One that was added to a running machine.
     Added,
+    /// Something that process 1 itself does for the appliance: what it says is for no log.
+    Service,
 }
 
 /// A session.
@@ -178,9 +180,14 @@ impl Session {
         matches!(self.state, State::Starting { .. })
     }
 
+    /// It is something of our own.
+    pub fn is_service(&self) -> bool {
+        self.role == Role::Service
+    }
+
     /// It was added to a running machine.
     pub fn is_added(&self) -> bool {
-        self.role == Role::Added
+        matches!(self.role, Role::Added | Role::Service)
     }
 
     /// Its exit record has been sent.
@@ -247,10 +254,12 @@ impl Session {
         }
     }
 
-    fn subject(&self) -> Subject<'_> {
+    /// What it is called where the host is told of it; of our own doings it is told nothing.
+    fn subject(&self) -> Option<Subject<'_>> {
         match self.role {
-            Role::Primary | Role::Other => Subject::Session(&self.config.id),
-            Role::Added => Subject::Exec(&self.config.id),
+            Role::Primary | Role::Other => Some(Subject::Session(&self.config.id)),
+            Role::Added => Some(Subject::Exec(&self.config.id)),
+            Role::Service => None,
         }
     }
 
@@ -270,6 +279,7 @@ impl Session {
                 openstdin: config.openstdin,
                 attach: config.attach,
                 primary: self.is_primary(),
+                direct: self.role == Role::Service,
             },
         );
         if self.is_held_back() {
@@ -332,7 +342,9 @@ impl Session {
                 self.state = State::Running { pid, pidfd };
                 self.tried = Vec::new();
                 self.told_running(pid, desk);
-                desk.host.started(self.subject(), wall_ms());
+                if let Some(subject) = self.subject() {
+                    desk.host.started(subject, wall_ms());
+                }
                 log::info!("session {} runs as process {pid}", self.config.id);
             }
             other => self.state = other,
@@ -364,7 +376,9 @@ impl Session {
             self.config.id,
             record.reason
         );
-        desk.host.not_started(self.subject(), &record.reason);
+        if let Some(subject) = self.subject() {
+            desk.host.not_started(subject, &record.reason);
+        }
         self.state = State::Ended {
             record,
             at: desk.now,

@@ -25,9 +25,11 @@ impl Session {
         self.stdout.let_go(desk);
         self.stderr.let_go(desk);
         self.master = None;
-        desk.host
-            .ended(self.subject(), record.status, record.time_ms);
-        desk.host.restarted(self.subject(), count);
+        let (subject, host) = (self.subject(), &mut *desk.host);
+        if let Some(subject) = subject {
+            host.ended(subject, record.status, record.time_ms);
+            host.restarted(subject, count);
+        }
         let text = format!(
             "session {} has ended with status {}: started again in {} ms, for the {count}. time",
             self.config.id,
@@ -72,8 +74,10 @@ impl Session {
 
     /// Its first client is there. It will not wait for one after the next boot, either, as the original has it.
     pub fn release(&mut self, desk: &mut Desk<'_>) {
-        if std::mem::take(&mut self.held_back) {
-            desk.host.released(self.subject());
+        if std::mem::take(&mut self.held_back)
+            && let Some(subject) = self.subject()
+        {
+            desk.host.released(subject);
         }
     }
 

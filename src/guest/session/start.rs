@@ -20,7 +20,7 @@ use crate::sys::pty::{Pty, resize};
 use crate::sys::spawn::{Furnish, Identity, Program, Stdio, start};
 
 /// Longest `/etc/passwd` or `/etc/group` that is read, bytes.
-const DATABASE_MOST: usize = 1 << 20;
+pub const DATABASE_MOST: usize = 1 << 20;
 /// Where a terminal session's terminal is shown too, as docker does.
 const CONSOLE: &str = "/dev/console";
 /// Bytes that wait in an output's pipe: the fewer turns writer and reader take, the less a processor

@@ -28,6 +28,7 @@ fn a_listener_s_messages_survive_the_way_to_the_guest() {
             columns: u16::MAX,
             report: true,
             upgrade: "00ff".into(),
+            service: "get".into(),
         })),
         Control::Refused {
             what: "dance".into(),

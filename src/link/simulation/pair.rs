@@ -63,6 +63,7 @@ pub(super) fn announce(guest: &mut Link) {
         openstdin: true,
         attach: true,
         primary: true,
+        direct: false,
     });
 }
 

@@ -15,7 +15,7 @@ use super::create::to_the_end;
 use super::error::ApiError;
 use super::params::Params;
 use super::shape::Waited;
-use super::{Api, RawParams, done, find, unchanged};
+use super::{Api, RawParams, done, find, pause, unchanged};
 use crate::listener::container::{Condition, Container};
 use crate::listener::machines;
 use crate::listener::signals;
@@ -98,6 +98,11 @@ pub(super) async fn kill(
     let signal = signals::canonical(text)
         .ok_or_else(|| ApiError::bad_request(format!("Invalid signal: {text}")))?;
     container.signal(&signal)?;
+    let own = container.made().and_then(|made| made.spec.stop_signal());
+    let own = own.and_then(|own| signals::canonical(&own));
+    if signal == "SIGKILL" || signal == own.as_deref().unwrap_or("SIGTERM") {
+        pause::thaw(&container).await?;
+    }
     Ok(done())
 }
 

@@ -92,6 +92,23 @@ pub(super) async fn restart(
     Ok(done())
 }
 
+/// `POST /containers/{id}/rename?name=`
+pub(super) async fn rename(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Response, ApiError> {
+    let container = find(&shared.registry, &id)?;
+    let params = Params(query);
+    let Some(name) = params.text("name").map(str::to_owned) else {
+        return Err(ApiError::bad_request(
+            "Neither old nor new names may be empty",
+        ));
+    };
+    to_the_end(async move { machines::rename(&shared, &container, &name).await }).await?;
+    Ok(done())
+}
+
 /// Removes all that do not run and were made here.
 pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
     machines(&shared)?;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::Api;
 use super::error::ApiError;
+use super::shape;
 use super::shape::{API_VERSION, MIN_API_VERSION, rfc3339};
 use crate::image::platform::architecture;
 use crate::listener::clock::now_ns;
@@ -21,30 +22,12 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 14] = [
-    ("/containers/{id}/pause", "suspend its VM where that runs"),
-    ("/containers/{id}/unpause", "resume its VM where that runs"),
-    (
-        "/containers/{id}/rename",
-        "the name is in its VM's configuration (common/name)",
-    ),
+const REFUSED: [(&str, &str); 8] = [
     (
         "/containers/{id}/update",
         "the bounds are in its VM's configuration",
     ),
-    (
-        "/containers/{id}/stats",
-        "docker exec ID cat /proc/meminfo shows its machine's memory, vch debug ID the rest",
-    ),
-    (
-        "/containers/{id}/archive",
-        "send a tar by docker exec -i ID tar x, and get one by docker exec ID tar c",
-    ),
     ("/containers/{id}/changes", IMAGES_ELSEWHERE),
-    (
-        "/containers/{id}/export",
-        "docker exec ID tar c / sends its files",
-    ),
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),
@@ -107,6 +90,10 @@ async fn info(State(shared): Api) -> Json<Value> {
         let states = snapshots.iter().map(|s| s.record.state);
         states.filter(|state| wanted(*state)).count()
     };
+    let paused = snapshots
+        .iter()
+        .filter(|s| shape::state_word(s) == "paused")
+        .count();
     let images = shared.machines.as_deref();
     let where_made = match images {
         Some(_) => "a virtual machine of its own, made here or elsewhere",
@@ -122,8 +109,8 @@ async fn info(State(shared): Api) -> Json<Value> {
         "Name": uname.nodename().to_string_lossy(),
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Containers": snapshots.len(),
-        "ContainersRunning": count(|state| state == Life::Running),
-        "ContainersPaused": 0,
+        "ContainersRunning": count(|state| state == Life::Running) - paused,
+        "ContainersPaused": paused,
         "ContainersStopped": count(|state| state != Life::Running),
         "Images": images,
         "Driver": "vm",

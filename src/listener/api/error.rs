@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::image::ImageError;
-use crate::listener::container::ClientError;
+use crate::listener::container::{AskError, ClientError};
 use crate::listener::execs::ExecError;
 use crate::listener::machines::{MachineError, Wish};
 use crate::listener::registry::ResolveError;
@@ -53,6 +53,14 @@ impl ApiError {
         }
     }
 
+    /// It is known who may not.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            message: message.into(),
+        }
+    }
+
     /// Our own failure.
     pub fn server(message: impl Into<String>) -> Self {
         Self {
@@ -83,6 +91,7 @@ impl From<ClientError> for ApiError {
             ClientError::NotRunning(_)
             | ClientError::Running(_)
             | ClientError::NotStarted(_)
+            | ClientError::Paused(_)
             | ClientError::StdinClosed(_)
             | ClientError::Taken(..) => StatusCode::CONFLICT,
             ClientError::NoLink(_) | ClientError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -91,6 +100,15 @@ impl From<ClientError> for ApiError {
         Self {
             status,
             message: error.to_string(),
+        }
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Client(error) => error.into(),
+            AskError::Refused(_) | AskError::Gone(_) => Self::server(error.to_string()),
         }
     }
 }

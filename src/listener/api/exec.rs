@@ -112,6 +112,7 @@ pub(super) async fn create(
         columns,
         report: asked.report,
         upgrade,
+        service: String::new(),
     };
     fits(&order)?;
     let id = order.id.clone();
@@ -129,7 +130,7 @@ pub(super) fn report_order() -> Result<Exec, ApiError> {
     })
 }
 
-fn new_id() -> Result<String, ApiError> {
+pub(super) fn new_id() -> Result<String, ApiError> {
     let random = keys::random().map_err(|e| ApiError::server(format!("no random ID: {e}")))?;
     Ok(keys::hex(&random))
 }
@@ -152,7 +153,7 @@ fn signature(shared: &Shared, id: &str, digest: &str) -> Result<String, ApiError
 }
 
 /// A message is one frame of the link.
-fn fits(order: &Exec) -> Result<(), ApiError> {
+pub(super) fn fits(order: &Exec) -> Result<(), ApiError> {
     let message = serde_json::to_vec(&Control::Exec(Box::new(order.clone())));
     let bytes = message.map_or(0, |message| message.len());
     if bytes > MESSAGE_MOST {

@@ -13,8 +13,8 @@ use crate::listener::container::Snapshot;
 use crate::listener::store::state::State as Life;
 
 /// The filters that are heeded, of docker's; nothing here has networks to choose by.
-const FILTERS: [&str; 9] = [
-    "ancestor", "before", "exited", "id", "label", "name", "since", "status", "volume",
+const FILTERS: [&str; 10] = [
+    "ancestor", "before", "exited", "health", "id", "label", "name", "since", "status", "volume",
 ];
 /// Those that ask for containers that do not run, too, as with docker.
 const OF_ALL: [&str; 4] = ["before", "exited", "since", "status"];
@@ -84,6 +84,7 @@ fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
             let exit = record.exit().filter(|_| record.state == Life::Exited);
             exit.is_some_and(|exit| exit.record.status.to_string() == value)
         }
+        "health" => snapshot.health.as_ref().map_or("none", |h| h.status.word()) == value,
         "id" => record.id.starts_with(value),
         "name" => is_named(&record.name, value),
         "status" => shape::state_word(snapshot) == value,

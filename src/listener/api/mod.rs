@@ -1,5 +1,6 @@
 //! The API: HTTP over a unix socket, and over TCP with TLS, shaped as the Docker Engine API wherever that has the call.
 
+mod answer;
 mod archives;
 pub mod attach;
 mod blocking;
@@ -10,13 +11,16 @@ mod engine;
 mod error;
 mod events;
 pub mod exec;
+mod files;
 mod filters;
 mod images;
 mod list;
 mod logs;
 mod networks;
 mod params;
+mod pause;
 pub mod shape;
+mod stats;
 mod stream;
 mod top;
 mod volumes;
@@ -150,12 +154,21 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/{id}/json", get(inspect))
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/top", get(top::top))
+        .route(
+            "/containers/{id}/archive",
+            get(files::get).head(files::head).put(files::put),
+        )
+        .route("/containers/{id}/export", get(files::export))
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/wait", post(control::wait))
         .route("/containers/{id}/start", post(control::start))
         .route("/containers/{id}/kill", post(control::kill))
         .route("/containers/{id}/stop", post(control::stop))
         .route("/containers/{id}/resize", post(control::resize))
+        .route("/containers/{id}/pause", post(pause::pause))
+        .route("/containers/{id}/unpause", post(pause::unpause))
+        .route("/containers/{id}/stats", get(stats::stats))
+        .route("/containers/{id}/rename", post(create::rename))
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))

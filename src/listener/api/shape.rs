@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::networks;
 use crate::listener::container::{Outcome, Snapshot};
-use crate::listener::machines::Spec;
+use crate::listener::machines::{Health, Spec, Status};
 use crate::listener::store::state::{ContainerRecord, State};
 use crate::listener::vspc::About;
 
@@ -38,7 +38,7 @@ pub struct Summary {
     pub ports: Vec<Value>,
     /// Labels, where its VM was made here.
     pub labels: BTreeMap<String, String>,
-    /// `created`, `running`, `exited`, `dead`.
+    /// `created`, `running`, `paused`, `exited`, `dead`.
     pub state: String,
     /// The same in words, with a time.
     pub status: String,
@@ -144,7 +144,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
         "State": {
             "Status": state_word(snapshot),
             "Running": running,
-            "Paused": false,
+            "Paused": running && record.run.paused,
             "Restarting": snapshot.restarting,
             "OOMKilled": exit.is_some_and(|e| e.record.oom),
             "Dead": record.state == State::Lost,
@@ -195,6 +195,9 @@ pub fn details(snapshot: &Snapshot) -> Value {
             "Record": record,
         },
     });
+    if let Some(health) = &snapshot.health {
+        details["State"]["Health"] = health_of(health);
+    }
     if let Some(spec) = &snapshot.spec {
         as_asked_for(&mut details, spec, snapshot.restarts, &hostname);
     }
@@ -240,6 +243,23 @@ fn as_asked_for(details: &mut Value, spec: &Spec, restarts: u64, hostname: &str)
         (port.clone(), hosts.collect::<Value>())
     });
     details["NetworkSettings"]["Ports"] = Value::Object(ports.collect());
+}
+
+/// How a container is, as docker shows it.
+fn health_of(health: &Health) -> Value {
+    let probes = health.probes.iter().map(|probe| {
+        json!({
+            "Start": rfc3339(probe.begun_ns),
+            "End": rfc3339(probe.ended_ns),
+            "ExitCode": probe.status,
+            "Output": probe.output,
+        })
+    });
+    json!({
+        "Status": health.status.word(),
+        "FailingStreak": health.streak,
+        "Log": probes.collect::<Vec<_>>(),
+    })
 }
 
 /// Volumes as docker shows them.
@@ -297,6 +317,7 @@ pub(super) fn state_word(snapshot: &Snapshot) -> &'static str {
     match snapshot.record.state {
         _ if snapshot.restarting => "restarting",
         State::Created => "created",
+        State::Running if snapshot.record.run.paused => "paused",
         State::Running => "running",
         State::Exited => "exited",
         // Docker's word for a container that is neither running nor properly ended.
@@ -325,6 +346,17 @@ fn status(snapshot: &Snapshot, now_ns: u64) -> String {
         matches!(record.state, State::Created | State::Running) && !snapshot.between_runs;
     if expected && !snapshot.link_up {
         text += " (link down)";
+    }
+    if record.state == State::Running && record.run.paused {
+        text += " (Paused)";
+    } else if record.state == State::Running
+        && let Some(health) = &snapshot.health
+    {
+        text += match health.status {
+            Status::Starting => " (health: starting)",
+            Status::Healthy => " (healthy)",
+            Status::Unhealthy => " (unhealthy)",
+        };
     }
     if snapshot.trouble.is_some() {
         text += " (not being stored)";

@@ -20,6 +20,9 @@ pub enum ClientError {
     /// It runs, and must not.
     #[error("container {0} is running: stop it first, or remove it with force")]
     Running(String),
+    /// Its processes stand still.
+    #[error("Container {0} is paused, unpause the container before exec")]
+    Paused(String),
     /// It has not got as far as starting its process.
     #[error("container {0} has not started its process yet")]
     NotStarted(String),
@@ -192,6 +195,20 @@ impl Container {
     /// Its process has ended, or its VM is lost.
     pub fn has_ended(&self) -> bool {
         matches!(self.lock().record.state, State::Exited | State::Lost)
+    }
+
+    /// Its processes stand still.
+    pub fn is_paused(&self) -> bool {
+        let inner = self.lock();
+        inner.record.state == State::Running && inner.record.run.paused
+    }
+
+    /// They stand still from now on, or go on: its machine has said so.
+    pub fn set_paused(&self, paused: bool) {
+        let mut inner = self.lock();
+        inner.record.run.paused = paused;
+        inner.save(&self.dir);
+        self.publish(&inner, true);
     }
 
     /// A watch over a session of the current run.
@@ -450,7 +467,7 @@ impl Inner {
             .or_insert_with(|| Stdin::new(0, end))
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(connection) = &self.connection {
             connection.wake.notify_one();
         }

@@ -26,6 +26,9 @@ impl Container {
     pub fn takes_execs(&self, report: bool) -> Result<(), ClientError> {
         let inner = self.lock();
         match inner.record.state {
+            State::Running if inner.record.run.paused && !report => {
+                Err(ClientError::Paused(inner.called()))
+            }
             State::Running if !inner.removed => Ok(()),
             // It waits for somebody to look into it.
             State::Created if !inner.removed && inner.is_emergency() => Ok(()),
@@ -53,6 +56,16 @@ impl Container {
             positions,
             run,
         })
+    }
+
+    /// Ends an added session's process, if there is one.
+    pub fn kill_added(&self, id: &str) {
+        let mut inner = self.lock();
+        if let Ok(channel) = inner.added(id) {
+            let signal = "KILL".to_owned();
+            // One that cannot be told is not there any more.
+            let _ = inner.command(Control::Signal { channel, signal });
+        }
     }
 
     /// What is known of an added session: `None` before its VM has announced it, and long after its

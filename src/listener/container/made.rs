@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Container, Inner, RunWatch};
 use crate::config::model::Session;
 use crate::link::{Channel, Control};
-use crate::listener::machines::Spec;
+use crate::listener::machines::{Health, Lent, Spec};
 use crate::listener::store::StateError;
 use crate::listener::store::state::{ContainerRecord, State};
 
@@ -26,6 +26,12 @@ pub struct Made {
     pub restarts: AtomicU64,
     /// It has ended and is being started again by itself.
     pub again: AtomicBool,
+    /// Another machine that has its disks, while somebody wants its files.
+    pub lent: tokio::sync::Mutex<Option<Arc<Lent>>>,
+    /// Its disks are that one's, or are to be.
+    pub lends: AtomicBool,
+    /// How it is, where it is probed.
+    health: Mutex<Option<Health>>,
     /// Why its machine went off, where that was said.
     said: Mutex<String>,
 }
@@ -35,6 +41,17 @@ impl Made {
     pub fn said(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.clone()
+    }
+
+    /// How it is; none: nobody probes it.
+    pub fn health(&self) -> Option<Health> {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.clone()
+    }
+
+    /// How it is from now on.
+    pub fn set_health(&self, now: Option<Health>) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Its machine went off, because of this.
@@ -127,8 +144,23 @@ impl Container {
             stopped: AtomicBool::default(),
             restarts: AtomicU64::default(),
             again: AtomicBool::default(),
+            lent: tokio::sync::Mutex::default(),
+            lends: AtomicBool::default(),
+            health: Mutex::default(),
             said: Mutex::default(),
         });
+        self.publish(&inner, true);
+        Ok(())
+    }
+
+    /// It has another name.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn rename(&self, name: &str) -> Result<(), StateError> {
+        let mut inner = self.lock();
+        name.clone_into(&mut inner.record.name);
+        inner.record.write(&self.dir)?;
         self.publish(&inner, true);
         Ok(())
     }
@@ -222,6 +254,11 @@ impl Container {
         }
     }
 
+    /// A watch over the run that goes on.
+    pub fn this_run(&self) -> RunWatch {
+        RunWatch::primary_of(self.lock().record.run.epoch)
+    }
+
     /// A watch over the run that goes on, or the next one where none does.
     pub fn next_run(&self) -> RunWatch {
         let inner = self.lock();
@@ -246,6 +283,7 @@ impl ContainerRecord {
             openstdin: session.openstdin,
             attach: session.attach,
             primary: true,
+            direct: false,
         };
         self.apply(&message, spec.created_ns);
     }

@@ -4,6 +4,7 @@
 
 mod clients;
 mod connection;
+mod direct;
 mod execs;
 mod made;
 mod outgoing;
@@ -18,17 +19,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
+use self::direct::Direct;
 use self::outgoing::Outgoing;
 use self::seats::Seats;
 use self::stdin::Stdin;
 use super::events::{Events, Known};
-use super::machines::Spec;
+use super::machines::{Health, Spec};
 use super::store::state::{ContainerRecord, State, StoredExit};
 use super::store::{Log, LogError, Positions, Reader, Rotation, StateError, Whose};
 use crate::link::{Channel, Stream};
 
 pub use clients::{ClientError, Condition, Outcome, RunWatch, Seat};
 pub use connection::{Connection, Origin};
+pub use direct::{AskError, Asked};
 pub use execs::Ordered;
 pub use made::{Began, Made};
 pub use seats::{Access, NoAccess, Taken};
@@ -51,6 +54,8 @@ pub struct Container {
     made: OnceLock<Made>,
     /// stdin was taken by the guest, or will never be.
     stdin_moved: Notify,
+    /// What its machine's process 1 answers.
+    direct: Arc<Direct>,
 }
 
 #[derive(Debug)]
@@ -79,6 +84,8 @@ struct Inner {
     absence: u64,
     /// Where its VM is made here: how that is.
     machine: Option<made::Machine>,
+    /// The container's own.
+    direct: Arc<Direct>,
 }
 
 /// A time without link that has begun; see [`Container::give_up`].
@@ -130,6 +137,8 @@ pub struct Snapshot {
     pub restarts: u64,
     /// It is being started again by the appliance.
     pub restarting: bool,
+    /// How it is, where it is probed.
+    pub health: Option<Health>,
 }
 
 impl Container {
@@ -152,12 +161,14 @@ impl Container {
             changes: 0,
         };
         let known = Known::of(&record, false, false, false);
+        let direct = Arc::new(Direct::default());
         Ok(Self {
             events: OnceLock::new(),
             known: Mutex::new(known),
             made: OnceLock::new(),
             id: id.to_owned(),
             dir: dir.to_owned(),
+            direct: Arc::clone(&direct),
             inner: Mutex::new(Inner {
                 record,
                 log,
@@ -174,6 +185,7 @@ impl Container {
                 former: Vec::new(),
                 absence: 0,
                 machine: None,
+                direct,
             }),
             progress: watch::Sender::new(progress),
             stdin_moved: Notify::new(),
@@ -210,6 +222,7 @@ impl Container {
             trouble: inner.trouble.clone(),
             spec: made.map(|made| Arc::clone(&made.spec)),
             between_runs: inner.between_runs(),
+            health: made.and_then(Made::health),
             restarts: made.map_or(0, |made| made.restarts.load(Ordering::Relaxed)),
             restarting: inner.between_runs()
                 && made.is_some_and(|made| made.again.load(Ordering::Relaxed)),
@@ -301,6 +314,11 @@ impl Inner {
 
     /// Bytes of a session's outputs that its exit record counts and the log has not.
     fn missing(&self, channel: Channel, exit: &StoredExit) -> u64 {
+        let session = self.record.run.sessions.get(&channel.0);
+        if let Some(session) = session.filter(|session| session.direct) {
+            let standing = self.direct.standing(&session.id);
+            return standing.map_or(0, |s| exit.record.stdout.saturating_sub(s.received));
+        }
         let short = |stream, length: u64| {
             length.saturating_sub(self.log.positions().stream(channel, stream).length)
         };

@@ -86,6 +86,7 @@ impl Container {
             inner.record.write(&self.dir)?;
         } else {
             inner.outgoing.resume(hello.messages);
+            inner.end_unwanted();
             inner.come_back();
             self.note_software(&mut inner, &hello.identity.software);
         }
@@ -101,7 +102,7 @@ impl Container {
         inner.absence += 1;
         let resume = Resume {
             messages: inner.record.run.messages,
-            streams: inner.log.positions().resume(),
+            streams: [inner.log.positions().resume(), inner.resume_direct()].concat(),
         };
         self.publish(&inner, true);
         Ok(Welcomed::Back(resume))
@@ -324,7 +325,10 @@ impl Inner {
             self.previous = Some((self.record.run.epoch, exit));
         }
         self.record.begin_run(identity.epoch);
-        self.record.name.clone_from(&identity.name);
+        // One that is made here is called as its owner says, which a guest that has booted since does not know.
+        if self.machine.is_none() {
+            self.record.name.clone_from(&identity.name);
+        }
         self.record.image.clone_from(&identity.repo);
         self.record.software.clone_from(&identity.software);
         if self.record.created_ns == 0 {
@@ -385,6 +389,11 @@ impl Inner {
             }
             record.write(dir)?;
             self.record = record;
+            let direct =
+                |message: &Control| matches!(message, Control::Session { direct: true, .. });
+            if messages.iter().any(|(_, message)| direct(message)) {
+                self.end_unwanted();
+            }
         }
         let settled = self.settle(now_ns, false);
         if settled {

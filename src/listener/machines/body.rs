@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, Wish};
+use super::health::asked_for;
 use super::mounts::mounts;
 use super::ports::{forwards, network_mode, networking, networks, ports};
 use super::spec::Spec;
@@ -32,7 +33,7 @@ pub(super) struct Setting {
 }
 
 /// Options that cannot be had, and what to do instead.
-const REASONS: [(&str, &str); 13] = [
+const REASONS: [(&str, &str); 12] = [
     (
         "Volumes",
         "is not done for those without a name: give one (-v NAME:/path)",
@@ -58,7 +59,6 @@ const REASONS: [(&str, &str); 13] = [
         "UTSMode",
         "is not possible: each container is a machine of its own",
     ),
-    ("Healthcheck", "is not done yet"),
     ("Links", "is not possible: publish a port instead (-p)"),
     ("ExtraHosts", "is not done yet"),
     (
@@ -359,6 +359,12 @@ fn shown(
     if !session.stop_signal.is_empty() {
         shown["StopSignal"] = json!(session.stop_signal);
     }
+    if let Some(check) = asked_for(config, image)? {
+        shown["Healthcheck"] = check;
+    }
+    if let Some(shell) = image.setting("Shell").as_array() {
+        shown["Shell"] = json!(shell);
+    }
     if let Some(seconds) = config.value("StopTimeout") {
         shown["StopTimeout"] = seconds.clone();
     }
@@ -366,9 +372,8 @@ fn shown(
 }
 
 fn config_rest(config: &Fields<'_>) -> Result<(), Wish> {
-    let off = json!({ "Test": ["NONE"] });
     config.value("ArgsEscaped");
-    config.rest(&[("Healthcheck", off)], &REASONS)
+    config.rest(&[], &REASONS)
 }
 
 fn host_rest(host: &Fields<'_>) -> Result<(), Wish> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-use super::{MachineError, Machines, RECORD, Restart, STOPPED, volumes};
+use super::{MachineError, Machines, RECORD, Restart, STOPPED, files, health, volumes};
 use crate::listener::clock::now_ns;
 use crate::listener::container::{Began, ClientError, Container, Made};
 use crate::listener::vm::Shared;
@@ -17,7 +17,7 @@ use crate::provider::Off;
 /// A machine whose container has ended is off by then, or its plug is pulled.
 const OFF_MOST: Duration = Duration::from_secs(20);
 /// A machine whose process has not started by then will not.
-const START_MOST: Duration = Duration::from_secs(300);
+pub(super) const START_MOST: Duration = Duration::from_secs(300);
 /// What a machine's end has left on its connection is read by then.
 const READ_MOST: Duration = Duration::from_secs(5);
 /// Between attempts to reach a machine that boots.
@@ -29,7 +29,7 @@ const AGAIN_MOST: Duration = Duration::from_secs(60);
 const RAN_WELL: Duration = Duration::from_secs(10);
 
 /// The two that a container made here has.
-fn parts<'a>(
+pub(super) fn parts<'a>(
     shared: &'a Shared,
     container: &'a Container,
 ) -> Result<(&'a Machines, &'a Made), MachineError> {
@@ -64,6 +64,7 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
         }
         put_off(machines, container, OFF_MOST).await?;
     }
+    files::end_lent(shared, container, true).await?;
     if !shared.registry.holds(container) {
         let name = container.name();
         return Err(ClientError::NotRunning(name).into());
@@ -84,7 +85,10 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
         }
     }
     match timeout(START_MOST, container.began()).await {
-        Ok(Began::Runs) => Ok(true),
+        Ok(Began::Runs) => {
+            health::watch(shared, container);
+            Ok(true)
+        }
         Ok(Began::Failed(status, reason)) => Err(MachineError::NotStarted(told(status, &reason))),
         Ok(Began::Off) => Err(MachineError::NotStarted(format!(
             "the machine of {} went off before its process ran{}",
@@ -234,7 +238,7 @@ pub(super) fn start_again(shared: &Arc<Shared>, container: &Arc<Container>, paus
     });
 }
 
-async fn note(
+pub(super) async fn note(
     machines: &Machines,
     container: &Container,
     name: &'static str,
@@ -247,7 +251,7 @@ async fn note(
 }
 
 /// Waits for a machine to be off, and pulls its plug when it is not by then.
-async fn put_off(
+pub(super) async fn put_off(
     machines: &Machines,
     container: &Container,
     wait: Duration,
@@ -323,5 +327,6 @@ pub async fn remove(
     }
     let _turn = made.turn.lock().await;
     put_off(machines, container, OFF_MOST).await?;
+    files::end_lent(shared, container, false).await?;
     machines.take_away(shared, container).await
 }

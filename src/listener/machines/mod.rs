@@ -5,10 +5,13 @@
 mod body;
 mod error;
 mod fields;
+mod files;
+mod health;
 mod life;
 mod mounts;
 mod names;
 mod ports;
+mod rename;
 mod spec;
 mod volumes;
 
@@ -21,14 +24,18 @@ use tokio::sync::Semaphore;
 
 pub use error::MachineError;
 pub use fields::Wish;
+pub use files::{Answering, Lent, answering};
+pub use health::{Health, Status};
 pub use life::{remove, start, stop};
 pub use mounts::Place;
+pub use rename::rename;
 pub use spec::{Restart, Spec};
 pub use volumes::having;
 
 use super::clock::now_ns;
 use super::container::Container;
 use super::keys::{self, KeyError};
+use super::registry::LENT;
 use super::store::state::ContainerRecord;
 use super::vm::Shared;
 use crate::config::model::{Secret, Session};
@@ -169,6 +176,9 @@ impl Machines {
         let Some(machines) = &shared.machines else {
             return Ok(());
         };
+        for lent in shared.keys.ids()?.iter().filter(|id| id.starts_with(LENT)) {
+            forget_key(shared, lent)?;
+        }
         for found in machines.ask(|provider| provider.list()).await? {
             let id = found.id.clone();
             if let Err(error) = machines.take_one_up(shared, found).await {
@@ -203,6 +213,7 @@ impl Machines {
         if let Some(off) = off {
             container.powered_on(true);
             life::watch(shared, &container, off);
+            health::watch(shared, &container);
             return Ok(());
         }
         container.powered_off(now_ns());

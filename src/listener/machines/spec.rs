@@ -54,6 +54,12 @@ impl Spec {
         self.config.get("StopTimeout")?.as_i64()
     }
 
+    /// The signal that it ends by, as docker names it; none: the usual one.
+    pub fn stop_signal(&self) -> Option<String> {
+        let signal = self.config.get("StopSignal")?.as_str()?;
+        (!signal.is_empty()).then(|| signal.to_owned())
+    }
+
     fn host_flag(&self, name: &str) -> bool {
         self.host.get(name).and_then(Value::as_bool) == Some(true)
     }

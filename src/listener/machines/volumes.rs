@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::names::is_name;
 use super::{MachineError, Machines, Place, Wish};
 use crate::listener::clock::now_ns;
-use crate::listener::container::Container;
+use crate::listener::container::{Container, Made};
 use crate::listener::keys;
 use crate::listener::vm::Shared;
 use crate::provider::Volume;
@@ -129,6 +130,12 @@ pub fn having(shared: &Shared, name: &str) -> Vec<Arc<Container>> {
     all
 }
 
+/// Its own machine is on, or another one with its disks.
+fn has_disks(container: &Container) -> bool {
+    let lends = |made: &Made| made.lends.load(Ordering::SeqCst);
+    container.is_on() || container.made().is_some_and(lends)
+}
+
 /// Another machine that is on and has one of these: a disk is one machine's at a time.
 pub(super) fn taken(
     shared: &Shared,
@@ -139,7 +146,7 @@ pub(super) fn taken(
         let others = having(shared, &place.name);
         let other = others
             .iter()
-            .find(|other| other.is_on() && other.id() != container.id())?;
+            .find(|other| has_disks(other) && other.id() != container.id())?;
         Some(MachineError::VolumeTaken {
             name: place.name.clone(),
             by: other.name(),

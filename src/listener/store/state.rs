@@ -72,6 +72,9 @@ pub struct Run {
     pub network: Vec<NetworkEndpoint>,
     /// The guest's last word, when it had one.
     pub power: Option<Power>,
+    /// Its processes stand still, by somebody's wish.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// What was on its port beside the link when it went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_words: Option<Box<LastWords>>,
@@ -189,6 +192,9 @@ pub struct SessionRecord {
     pub attach: bool,
     /// Its end is the end of the VM.
     pub primary: bool,
+    /// What it says is for whoever has asked for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
     /// Its process was not to start before somebody asks for it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
@@ -317,6 +323,7 @@ impl ContainerRecord {
             openstdin,
             attach,
             primary,
+            direct,
         } = message
         else {
             return;
@@ -334,6 +341,7 @@ impl ContainerRecord {
         session.openstdin = *openstdin;
         session.attach = *attach;
         session.primary = *primary;
+        session.direct = *direct;
     }
 
     /// The primary session and its channel, once announced.
@@ -368,6 +376,7 @@ mod tests {
             openstdin: true,
             attach: true,
             primary: true,
+            direct: false,
         }
     }
 

@@ -14,6 +14,8 @@ use crate::listener::store::{Batch, LogError, SessionMark};
 pub(super) struct Brought {
     batch: Batch,
     messages: Vec<(u64, Control)>,
+    /// Something has come that goes past the store: an exit may be shown.
+    direct: bool,
     /// Offsets to acknowledge once it is stored.
     stored: Vec<(Channel, Stream, u64)>,
 }
@@ -31,6 +33,11 @@ impl Task {
         };
         brought.batch.restart(now_ns());
         while let Some(event) = next {
+            if !self.direct.is_empty() && self.take_direct(&event) {
+                brought.direct = true;
+                next = self.link.poll_event();
+                continue;
+            }
             match event {
                 Event::Hello(hello) => {
                     // What came before belongs to the boot before.
@@ -130,6 +137,7 @@ impl Task {
                 self.introduce();
                 self.link.accept(resume);
                 self.container = Some(container);
+                self.find_direct();
                 self.stranger = None;
                 self.shared.counters.admitted.add(1);
             }
@@ -170,8 +178,14 @@ impl Task {
                 channel,
                 id,
                 primary,
+                direct,
                 ..
             } => {
+                if *direct {
+                    self.begin_direct(*channel, id);
+                    brought.messages.push((sequence, message));
+                    return;
+                }
                 let mark = SessionMark {
                     channel: *channel,
                     id: id.clone(),
@@ -182,6 +196,7 @@ impl Task {
                     tracing::warn!(peer = %self.carrier.peer, %error, "session not marked");
                 }
             }
+            Control::Closed { channel } if self.end_direct(*channel) => {}
             Control::Closed { channel } => {
                 let mark = SessionMark {
                     channel: *channel,
@@ -204,7 +219,8 @@ impl Task {
 
     /// Stores and acknowledges; what the store does not take now is kept, and nothing read.
     fn store(&mut self, brought: &mut Brought) {
-        if brought.batch.is_empty() && brought.messages.is_empty() {
+        let direct = std::mem::take(&mut brought.direct);
+        if brought.batch.is_empty() && brought.messages.is_empty() && !direct {
             return;
         }
         let Some(container) = &self.container else {

@@ -6,6 +6,7 @@
 //! is there: the VM's own buffers fill, then its processes wait.
 
 mod carrier;
+mod direct;
 mod intake;
 mod moving;
 mod socket;
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::carrier::Carrier;
+use self::direct::DirectStream;
 use self::intake::Brought;
 pub use self::moving::Moves;
 use self::moving::Moving;
@@ -126,6 +128,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, stranger: Stranger, shar
         container: None,
         stranger: Some(stranger),
         moving: None,
+        direct: Vec::new(),
         unstored: None,
         in_trouble: false,
         stored_at: None,
@@ -188,6 +191,8 @@ struct Task {
     stranger: Option<Stranger>,
     /// The VM's vMotion, from the go-ahead on.
     moving: Option<Box<Moving>>,
+    /// Streams that go past the store.
+    direct: Vec<DirectStream>,
     /// What the store did not take.
     unstored: Option<Box<Brought>>,
     in_trouble: bool,
@@ -327,6 +332,9 @@ impl Task {
                 self.link.ask(number);
             }
             container.feed(&self.connection, &mut self.link, LINK_BYTES);
+        }
+        if !self.direct.is_empty() {
+            self.acknowledge_direct();
         }
         // Anew each time: this machine's own clock may be set.
         self.link.tell_time(wall_at_zero(now));

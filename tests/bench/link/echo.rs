@@ -42,6 +42,7 @@ pub async fn run(vch: &Path) {
         openstdin: false,
         attach: false,
         primary: false,
+        direct: false,
     });
     vm.settle().await;
     let living = {

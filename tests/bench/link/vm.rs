@@ -23,6 +23,7 @@ pub fn session(id: &str) -> Control {
         openstdin: true,
         attach: true,
         primary: true,
+        direct: false,
     }
 }
 

@@ -13,32 +13,34 @@ use crate::images::{engine, machines};
 use crate::registry::Registry;
 
 /// An appliance, its images, a client; and no machine that outlives them.
-struct Engine {
-    docker: Docker,
-    appliance: Appliance,
-    registry: Registry,
+pub struct Engine {
+    pub docker: Docker,
+    pub appliance: Appliance,
+    pub registry: Registry,
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         let machines = std::fs::read_dir(self.appliance.state().join("machines"));
         for machine in machines.into_iter().flatten().flatten() {
-            let _ = Command::new(env!("CARGO_BIN_EXE_vmx"))
-                .arg("power")
-                .arg(machine.path().join("container.vmx"))
-                .arg("off")
-                .stderr(Stdio::null())
-                .status();
+            for file in ["container.vmx", "lent.vmx"] {
+                let _ = Command::new(env!("CARGO_BIN_EXE_vmx"))
+                    .arg("power")
+                    .arg(machine.path().join(file))
+                    .arg("off")
+                    .stderr(Stdio::null())
+                    .status();
+            }
         }
     }
 }
 
 impl Engine {
-    fn start(more: &[&str]) -> Self {
+    pub fn start(more: &[&str]) -> Self {
         Self::of(clients().pop().expect("a client"), more)
     }
 
-    fn of(client: std::path::PathBuf, more: &[&str]) -> Self {
+    pub fn of(client: std::path::PathBuf, more: &[&str]) -> Self {
         let medium = repository("build/bootstrap.iso").display().to_string();
         let (appliance, registry) = engine(&medium, more);
         registry.put_busybox();
@@ -102,18 +104,27 @@ impl Engine {
         (printed, child.wait().expect("script").code())
     }
 
-    fn shown(&self, container: &str, format: &str) -> String {
+    pub fn shown(&self, container: &str, format: &str) -> String {
         let shown = self.docker.ok(&["inspect", "-f", format, container]);
         shown.trim().to_owned()
     }
 
-    fn until(&self, container: &str, format: &str, wanted: &str) {
+    pub fn until(&self, container: &str, format: &str, wanted: &str) {
         let limit = Instant::now() + PATIENCE;
         while self.shown(container, format) != wanted {
             assert!(
                 Instant::now() < limit,
                 "{container}: {format} is never {wanted}"
             );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Its output has this in it.
+    pub fn logged(&self, container: &str, wanted: &str) {
+        let limit = Instant::now() + PATIENCE;
+        while !self.docker.ok(&["logs", container]).contains(wanted) {
+            assert!(Instant::now() < limit, "{container} never says {wanted}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -126,7 +137,7 @@ impl Engine {
     }
 
     /// Nothing of any container is left.
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         let state = self.appliance.state();
         let count = |name: &str| std::fs::read_dir(state.join(name)).map_or(0, Iterator::count);
         self.docker.ok(&["ps", "-aq"]).is_empty()
@@ -138,7 +149,7 @@ impl Engine {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

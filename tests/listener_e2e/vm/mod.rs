@@ -3,6 +3,7 @@
 mod copies;
 mod deaths;
 mod engine;
+mod files;
 mod first_client;
 mod input;
 mod monitor;
