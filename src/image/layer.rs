@@ -178,10 +178,9 @@ pub fn decompressed<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Rea
 /// A field of it is none, or the archive is cut off.
 pub fn meta(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Meta> {
     let mut xattrs = Vec::new();
-    let mut mtime = (
-        i64::try_from(entry.header().mtime()?).unwrap_or_default(),
-        0,
-    );
+    let header = entry.header();
+    let seconds = or_empty(&header.as_old().mtime, header.mtime())?;
+    let mut mtime = (i64::try_from(seconds).unwrap_or_default(), 0);
     if let Some(records) = entry.pax_extensions()? {
         for record in records {
             let record = record?;
@@ -199,7 +198,7 @@ pub fn meta(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Meta> {
     let old = header.as_old();
     let number = |id: u64| u32::try_from(id).map_err(io::Error::other);
     Ok(Meta {
-        mode: header.mode()? & 0o7777,
+        mode: number(or_empty(&old.mode, header.mode().map(u64::from))?)? & 0o7777,
         uid: number(or_empty(&old.uid, header.uid())?)?,
         gid: number(or_empty(&old.gid, header.gid())?)?,
         mtime,

@@ -26,6 +26,8 @@ pub struct Entry {
     pub order: Exec,
     /// Its client wants these: stdin, stdout, stderr.
     pub attach: [bool; 3],
+    /// Keys that leave its terminal.
+    pub detach_keys: Option<String>,
     /// How far it has got.
     pub phase: Phase,
     /// Since when it has been in this phase.
@@ -69,6 +71,7 @@ impl Execs {
         container: Arc<Container>,
         order: Exec,
         attach: [bool; 3],
+        detach_keys: Option<String>,
     ) -> Result<(), ExecError> {
         let mut all = self.lock();
         all.retain(|_, entry| {
@@ -81,6 +84,7 @@ impl Execs {
         let entry = Entry {
             container,
             attach,
+            detach_keys,
             phase: Phase::Created,
             since: Instant::now(),
             order,
@@ -173,7 +177,7 @@ mod tests {
             id: id.into(),
             ..Exec::default()
         };
-        execs.add(Arc::new(container), order, [false; 3])
+        execs.add(Arc::new(container), order, [false; 3], None)
     }
 
     #[test]

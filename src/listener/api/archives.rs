@@ -50,8 +50,7 @@ pub(super) fn saved(machines: &Arc<Machines>, names: &[String]) -> Result<Respon
     Ok(([(CONTENT_TYPE, "application/x-tar")], body).into_response())
 }
 
-/// `POST /images/load`. What is wrong before the archive has been read has a status of its own; after it, it stands in
-/// the stream.
+/// `POST /images/load`. What is wrong stands in the stream.
 pub(super) async fn load(
     State(shared): Api,
     Query(query): RawParams,
@@ -63,7 +62,8 @@ pub(super) async fn load(
     let reading = Arc::clone(&machines);
     let members = tokio::task::spawn_blocking(move || reading.images.members(archive));
     let members = match members.await {
-        Ok(members) => members.map_err(bad_archive)?,
+        Ok(Ok(members)) => members,
+        Ok(Err(error)) => return Ok(told_of(&error)),
         Err(gone) => return Err(ApiError::server(gone.to_string())),
     };
     let (sender, mut words) = mpsc::unbounded_channel::<Progress>();
@@ -101,9 +101,8 @@ fn failed(message: &str) -> serde_json::Value {
     json!({ "errorDetail": { "message": message }, "error": message })
 }
 
-fn bad_archive(error: ImageError) -> ApiError {
-    match error {
-        ImageError::Malformed(reason) => ApiError::bad_request(reason),
-        error => error.into(),
-    }
+/// As docker: what is wrong with an archive stands in the stream.
+fn told_of(error: &ImageError) -> Response {
+    let word = format!("{}\r\n", failed(&error.to_string()));
+    ([(CONTENT_TYPE, "application/json")], word).into_response()
 }

@@ -85,6 +85,7 @@ pub(super) async fn attach(
         whose: Whose::Primary,
         stdin: seat.types(),
         keys: tty.then_some(keys),
+        raw: tty,
         ends_stdin,
         _seat: Some(seat),
     };
@@ -149,6 +150,8 @@ pub(super) struct Attached {
     pub(super) stdin: bool,
     /// Looked for on a terminal only.
     pub(super) keys: Option<DetachKeys>,
+    /// Its output comes as it is, not in frames.
+    pub(super) raw: bool,
     /// The end of its input is the end of the process's.
     pub(super) ends_stdin: bool,
     /// Its place among others; an added session has one client.
@@ -168,11 +171,7 @@ enum InputEnd {
 impl Attached {
     /// Answers that the connection is the client's from here on, and serves it there.
     pub(super) fn take_over(self, request: Request, output: LogStream) -> Response {
-        let content_type = if self.keys.is_some() {
-            RAW
-        } else {
-            MULTIPLEXED
-        };
+        let content_type = if self.raw { RAW } else { MULTIPLEXED };
         let typing = if self.stdin {
             "read-write"
         } else {

@@ -103,6 +103,11 @@ pub(super) async fn kill(
     if signal == "SIGKILL" || signal == own.as_deref().unwrap_or("SIGTERM") {
         pause::thaw(&container).await?;
     }
+    if signal == "SIGKILL" {
+        // As with docker: whoever has killed it may remove it. One that cannot die is told so by its state.
+        let ended = container.wait(Condition::NotRunning);
+        let _ = timeout(KILL_WAIT, ended).await;
+    }
     Ok(done())
 }
 
@@ -169,7 +174,9 @@ pub(super) async fn remove(
     let container = find(&shared.registry, &id)?;
     let force = params.flag("force");
     if container.made().is_some() {
-        to_the_end(async move { machines::remove(&shared, &container, force).await }).await?;
+        let volumes = params.flag("v");
+        to_the_end(async move { machines::remove(&shared, &container, force, volumes).await })
+            .await?;
         return Ok(done());
     }
     if force {

@@ -116,7 +116,7 @@ pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
         let mut deleted = Vec::new();
         let all = shared.registry.all().into_iter();
         for container in all.filter(|one| one.made().is_some() && !one.is_on()) {
-            match machines::remove(&shared, &container, false).await {
+            match machines::remove(&shared, &container, false, false).await {
                 Ok(()) => deleted.push(container.id().to_owned()),
                 // Somebody has just started it.
                 Err(MachineError::Client(_)) => {}

@@ -127,6 +127,7 @@ async fn info(State(shared): Api) -> Json<Value> {
         "SystemTime": rfc3339(now_ns()),
         "DockerRootDir": shared.registry.dir(),
         "Labels": [],
+        "Debug": false,
         "ExperimentalBuild": false,
         "LiveRestoreEnabled": true,
         "Swarm": { "LocalNodeState": "inactive" },

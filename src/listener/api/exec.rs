@@ -52,7 +52,8 @@ pub struct Create {
     /// Ours: no program of the container's, but a tether that is to take over as process 1 comes by stdin; its
     /// BLAKE2s-256 in hexadecimal digits.
     pub upgrade: String,
-    /// Keys that leave a terminal; for `start`.
+    /// Keys that leave a terminal, where `start` does not say.
+    #[serde(alias = "detachKeys")]
     pub detach_keys: Option<String>,
     /// Lines and columns that the terminal begins with.
     pub console_size: Option<[u16; 2]>,
@@ -71,6 +72,9 @@ pub struct Created {
 #[serde(rename_all = "PascalCase", default)]
 struct Start {
     detach: bool,
+    /// Its client takes a terminal's bytes as they are; else they come in frames, a terminal's, too.
+    tty: bool,
+    #[serde(alias = "detachKeys")]
     detach_keys: Option<String>,
     console_size: Option<[u16; 2]>,
 }
@@ -117,7 +121,9 @@ pub(super) async fn create(
     fits(&order)?;
     let id = order.id.clone();
     let attach = [asked.attach_stdin, asked.attach_stdout, asked.attach_stderr];
-    shared.execs.add(container, order, attach)?;
+    shared
+        .execs
+        .add(container, order, attach, asked.detach_keys)?;
     Ok((StatusCode::CREATED, Json(Created { id })).into_response())
 }
 
@@ -171,10 +177,13 @@ pub(super) async fn start(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     let asked: Start = read(std::mem::take(request.body_mut())).await?;
-    let keys = detach_keys(asked.detach_keys.as_deref().filter(|keys| !keys.is_empty()))?;
     if !asked.detach {
         must_upgrade(request.headers())?;
     }
+    let own = shared.execs.get(&id)?.detach_keys;
+    let keys = [asked.detach_keys.as_deref(), own.as_deref()];
+    let keys = keys.into_iter().flatten().find(|keys| !keys.is_empty());
+    let keys = detach_keys(keys)?;
     let mut entry = shared.execs.start(&id)?;
     if let Some([rows, columns]) = asked.console_size {
         (entry.order.rows, entry.order.columns) = (rows, columns);
@@ -198,10 +207,11 @@ pub(super) async fn start(
     let selection = Selection {
         stdout,
         stderr,
-        ..Selection::all(!entry.order.tty)
+        ..Selection::all(!asked.tty)
     };
     let client = Attached {
         ends_stdin: true,
+        raw: asked.tty,
         _seat: None,
         whose,
         stdin,

@@ -16,7 +16,7 @@ use super::filters::Filters;
 use super::params::Params;
 use super::shape::rfc3339;
 use super::{Api, RawParams, done};
-use crate::listener::machines::{MachineError, having};
+use crate::listener::machines::{MachineError, UNNAMED, having};
 use crate::listener::size;
 use crate::provider::Volume;
 
@@ -133,7 +133,7 @@ pub(super) async fn remove(
     Ok(done())
 }
 
-/// Those that no container has. Docker's clients mean those without a name unless they say all: here each has one.
+/// Those that no container has: as with docker, those without a name unless the client says all.
 pub(super) async fn prune(
     State(shared): Api,
     Query(query): RawParams,
@@ -147,7 +147,8 @@ pub(super) async fn prune(
         .any(|value| matches!(value.as_str(), "1" | "true"));
     let pruned = async move {
         let mut deleted = Vec::new();
-        for volume in machines.volumes().await?.into_iter().filter(|_| all) {
+        let meant = |volume: &Volume| all || volume.labels.contains_key(UNNAMED);
+        for volume in machines.volumes().await?.into_iter().filter(meant) {
             match machines.remove_volume(&shared, &volume.name).await {
                 Ok(()) => deleted.push(volume.name),
                 Err(MachineError::VolumeUsed { .. }) => {}

@@ -18,7 +18,9 @@ pub enum ClientError {
     #[error("container {0} is not running")]
     NotRunning(String),
     /// It runs, and must not.
-    #[error("container {0} is running: stop it first, or remove it with force")]
+    #[error(
+        "cannot remove container \"/{0}\": container is running: stop the container before removing or force remove"
+    )]
     Running(String),
     /// Its processes stand still.
     #[error("Container {0} is paused, unpause the container before exec")]

@@ -29,15 +29,13 @@ const SHM_BYTES: i64 = 64 << 20;
 pub(super) struct Setting {
     /// MiB of a machine for which nobody says another number.
     pub(super) memory_mib: u64,
+    /// Volumes without a name are called after it.
+    pub(super) seed: [u8; 32],
     pub(super) now_ns: u64,
 }
 
 /// Options that cannot be had, and what to do instead.
-const REASONS: [(&str, &str); 12] = [
-    (
-        "Volumes",
-        "is not done for those without a name: give one (-v NAME:/path)",
-    ),
+const REASONS: [(&str, &str); 11] = [
     (
         "VolumesFrom",
         "is not possible: each container has a disk of its own",
@@ -91,7 +89,7 @@ pub(super) fn machine(
     let forwards = forwards(&host, mode)?;
     let networks = networks(&host, mode, &forwards)?;
     let (memory_mib, processors) = (memory(&host, setting)?, processors(&host)?);
-    let (volumes, mounts) = mounts(&host)?;
+    let (volumes, mounts) = mounts(&host, &config, setting.seed)?;
     let labels = labels(&config, image)?;
     let exposed = exposed(&config, image)?;
     restart(&host)?;
@@ -347,7 +345,7 @@ fn shown(
         "Env": session.env,
         "Cmd": command,
         "Image": config.text("Image")?,
-        "Volumes": null,
+        "Volumes": config.object("Volumes")?,
         "WorkingDir": session.dir,
         "Entrypoint": if entry.is_empty() { Value::Null } else { json!(entry) },
         "OnBuild": null,

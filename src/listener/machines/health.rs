@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn while_it_starts_failures_do_not_count_and_probes_come_sooner() {
-        let second = 1_000_000_000;
+        let second = 1_000_000_000_i64;
         let check =
             check(json!({ "Retries": 1, "StartPeriod": 60 * second, "StartInterval": second }));
         let mut health = Health::default();

@@ -48,7 +48,7 @@ pub async fn start(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<b
     let removed = container.made().is_some_and(|made| made.spec.auto_remove());
     if started.is_err()
         && removed
-        && let Err(error) = remove(shared, container, true).await
+        && let Err(error) = remove(shared, container, true, true).await
     {
         tracing::error!(id = container.id(), %error, "not started, and not removed");
     }
@@ -195,7 +195,7 @@ async fn after(
     let (machines, made) = parts(shared, container)?;
     let _turn = made.turn.lock().await;
     if made.spec.auto_remove() {
-        return machines.take_away(shared, container).await;
+        return machines.take_away(shared, container, true).await;
     }
     if !shared.registry.holds(container) {
         return Ok(());
@@ -302,7 +302,7 @@ pub async fn stop(
     Ok(true)
 }
 
-/// Removes a container and its machine; with `force` one that runs, too.
+/// Removes a container and its machine; with `force` one that runs, too; and the `volumes` that were made for it alone.
 ///
 /// # Errors
 /// It runs, or something of it cannot be deleted.
@@ -310,6 +310,7 @@ pub async fn remove(
     shared: &Arc<Shared>,
     container: &Arc<Container>,
     force: bool,
+    volumes: bool,
 ) -> Result<(), MachineError> {
     let (machines, made) = parts(shared, container)?;
     if container.is_on() && (!container.has_ended() || container.not_begun()) {
@@ -328,5 +329,6 @@ pub async fn remove(
     let _turn = made.turn.lock().await;
     put_off(machines, container, OFF_MOST).await?;
     files::end_lent(shared, container, false).await?;
-    machines.take_away(shared, container).await
+    let volumes = volumes || made.spec.auto_remove();
+    machines.take_away(shared, container, volumes).await
 }

@@ -30,7 +30,7 @@ pub use life::{remove, start, stop};
 pub use mounts::Place;
 pub use rename::rename;
 pub use spec::{Restart, Spec};
-pub use volumes::having;
+pub use volumes::{UNNAMED, having};
 
 use super::clock::now_ns;
 use super::container::Container;
@@ -147,6 +147,7 @@ impl Machines {
             .ok_or_else(|| MachineError::NoImage(wanted.to_owned()))?;
         let setting = body::Setting {
             memory_mib: self.config.memory_mib,
+            seed: keys::random()?,
             now_ns: now_ns(),
         };
         let (mut machine, spec) = body::machine(body, &image, setting)?;
@@ -226,16 +227,17 @@ impl Machines {
             life::start_again(shared, &container, std::time::Duration::ZERO);
         } else if container.made().is_some_and(|made| made.spec.auto_remove()) {
             // Its end came when nobody was there to see it.
-            self.take_away(shared, &container).await?;
+            self.take_away(shared, &container, true).await?;
         }
         Ok(())
     }
 
-    /// Removes a container whose machine is off, and its machine.
+    /// Removes a container whose machine is off, and its machine; and the `volumes` that were made for it alone.
     async fn take_away(
         &self,
         shared: &Shared,
         container: &Arc<Container>,
+        volumes: bool,
     ) -> Result<(), MachineError> {
         if !shared.registry.holds(container) {
             // Somebody else was quicker.
@@ -245,6 +247,9 @@ impl Machines {
         self.ask(move |provider| provider.destroy(&id)).await?;
         forget_key(shared, container.id())?;
         container.remove(true, || shared.registry.forget(container))?;
+        if volumes && let Some(made) = container.made() {
+            self.remove_unnamed(shared, &made.spec.volumes).await?;
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::fields::{Fields, Wish, is_empty};
 use super::names::is_name;
@@ -27,13 +28,20 @@ pub struct Place {
     pub read_only: bool,
     /// It stays empty where the image has files.
     pub no_copy: bool,
+    /// It was made for this container, which had no name for it: it may go with the container.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
 }
 
 /// Volumes, and all mounts of the guest.
 pub(super) type Mounts = (Vec<Place>, BTreeMap<String, Mount>);
 
-/// Reads all three.
-pub(super) fn mounts(host: &Fields<'_>) -> Result<Mounts, Wish> {
+/// Reads all three, and the paths of `Config` that are to be volumes without a name. These are called after `seed`.
+pub(super) fn mounts(
+    host: &Fields<'_>,
+    config: &Fields<'_>,
+    seed: [u8; 32],
+) -> Result<Mounts, Wish> {
     let mut places = Vec::new();
     let mut mounts = BTreeMap::new();
     for bind in host.texts("Binds")?.unwrap_or_default() {
@@ -51,7 +59,7 @@ pub(super) fn mounts(host: &Fields<'_>) -> Result<Mounts, Wish> {
     {
         let mount = Fields::of("HostConfig.Mounts", mount)?;
         match mount.text("Type")? {
-            "volume" => places.push(volume(&mount)?),
+            "volume" => places.push(volume(&mount, || called(seed, places.len()))?),
             "tmpfs" => {
                 let options = tmpfs_options(&mount)?;
                 add_tmpfs(&mut mounts, mount.text("Target")?, options);
@@ -63,6 +71,15 @@ pub(super) fn mounts(host: &Fields<'_>) -> Result<Mounts, Wish> {
             }
         }
         mount.rest(&[], &[])?;
+    }
+    for (path, _) in config.object("Volumes")?.into_iter().flatten() {
+        if !places.iter().any(|place: &Place| place.dest == *path) {
+            let name = called(seed, places.len());
+            places.push(Place {
+                anonymous: true,
+                ..place(&name, path)?
+            });
+        }
     }
     let names: std::collections::BTreeSet<&str> = places.iter().map(|p| p.name.as_str()).collect();
     if names.len() != places.len() {
@@ -89,6 +106,15 @@ pub(super) fn mounts(host: &Fields<'_>) -> Result<Mounts, Wish> {
         mounts.insert(place.name.clone(), mount);
     }
     Ok((places, mounts))
+}
+
+/// The name of a volume that has none: 64 digits, as docker's.
+fn called(seed: [u8; 32], number: usize) -> String {
+    let digest = Sha256::new()
+        .chain_update(seed)
+        .chain_update(number.to_le_bytes())
+        .finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn add_tmpfs(mounts: &mut BTreeMap<String, Mount>, path: &str, mode: String) {
@@ -126,14 +152,15 @@ fn bound(text: &str) -> Result<Place, Wish> {
     Ok(place)
 }
 
-fn volume(mount: &Fields<'_>) -> Result<Place, Wish> {
-    let name = mount.text("Source")?;
-    if name.is_empty() {
-        let text =
-            "HostConfig.Mounts of a volume without a name is not done: give it one (source=)";
-        return Err(Wish::Refused(text.into()));
-    }
-    let mut place = place(name, mount.text("Target")?)?;
+fn volume(mount: &Fields<'_>, unnamed: impl FnOnce() -> String) -> Result<Place, Wish> {
+    let named = mount.text("Source")?;
+    let name = if named.is_empty() {
+        unnamed()
+    } else {
+        named.to_owned()
+    };
+    let mut place = place(&name, mount.text("Target")?)?;
+    place.anonymous = named.is_empty();
     place.read_only = mount.flag("ReadOnly")? == Some(true);
     let none = Value::Null;
     let options = Fields::of(
@@ -199,7 +226,13 @@ mod tests {
     use super::*;
 
     fn read(host: Value) -> Result<Mounts, Wish> {
-        mounts(&Fields::of("HostConfig", &host).expect("an object"))
+        let config = json!({ "Volumes": host.get("Volumes") });
+        let config = Fields::of("Config", &config).expect("an object");
+        mounts(
+            &Fields::of("HostConfig", &host).expect("an object"),
+            &config,
+            [7; 32],
+        )
     }
 
     #[test]
@@ -234,6 +267,29 @@ mod tests {
     }
 
     #[test]
+    fn a_path_without_a_volume_has_one_of_its_own() {
+        let (places, _) = read(json!({
+            "Binds": ["data:/data"],
+            "Volumes": { "/data": {}, "/own": {} },
+            "Mounts": [{ "Type": "volume", "Target": "/third" }],
+        }))
+        .expect("mounts");
+        let told: Vec<(&str, usize, bool)> = places
+            .iter()
+            .map(|place| (place.dest.as_str(), place.name.len(), place.anonymous))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("/data", 4, false),
+                ("/third", 64, true),
+                ("/own", 64, true)
+            ]
+        );
+        assert_ne!(places[1].name, places[2].name);
+    }
+
+    #[test]
     fn a_label_fits_whatever_the_name() {
         for name in ["a1", &"n".repeat(200)] {
             assert_eq!(label(name).len(), 16);
@@ -250,7 +306,6 @@ mod tests {
             json!({ "Binds": ["data:/a", "data:/b"] }),
             json!({ "Binds": fourteen }),
             json!({ "Mounts": [{ "Type": "bind", "Source": "/x", "Target": "/y" }] }),
-            json!({ "Mounts": [{ "Type": "volume", "Target": "/y" }] }),
             json!({ "Mounts": [{ "Type": "tmpfs", "Target": "/y", "Consistency": "cached" }] }),
         ] {
             assert!(

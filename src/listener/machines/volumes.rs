@@ -14,6 +14,8 @@ use crate::provider::Volume;
 
 /// Bytes that a file system with a journal needs at least.
 const LEAST: u64 = 64 << 20;
+/// Docker's label of a volume that nobody has given a name.
+pub const UNNAMED: &str = "com.docker.volume.anonymous";
 /// Disks are whole blocks of this.
 const STEP: u64 = 1 << 20;
 
@@ -37,11 +39,12 @@ impl Machines {
         bytes: Option<u64>,
     ) -> Result<Volume, MachineError> {
         let _naming = self.naming.lock().await;
-        let name = match name {
-            "" => keys::hex(&keys::random()?),
-            name => name.to_owned(),
-        };
-        self.volume(&name, labels, bytes).await
+        if name.is_empty() {
+            let name = keys::hex(&keys::random()?);
+            let labels = unnamed().into_iter().chain(labels).collect();
+            return self.volume(&name, labels, bytes).await;
+        }
+        self.volume(name, labels, bytes).await
     }
 
     /// The same; whoever calls holds the lock of names.
@@ -85,7 +88,27 @@ impl Machines {
     /// All that a container is to have, made where they are not; whoever calls holds the lock of names.
     pub(super) async fn ensure(&self, places: &[Place]) -> Result<(), MachineError> {
         for place in places {
-            self.volume(&place.name, BTreeMap::new(), None).await?;
+            let labels = if place.anonymous {
+                unnamed()
+            } else {
+                BTreeMap::new()
+            };
+            self.volume(&place.name, labels, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes those of a container that is gone which were made for it, unless another one has them by now.
+    pub(super) async fn remove_unnamed(
+        &self,
+        shared: &Shared,
+        places: &[Place],
+    ) -> Result<(), MachineError> {
+        for place in places.iter().filter(|place| place.anonymous) {
+            match self.remove_volume(shared, &place.name).await {
+                Ok(()) | Err(MachineError::VolumeUsed { .. } | MachineError::NoVolume(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -118,6 +141,11 @@ impl Machines {
         self.ask(move |provider| provider.remove_volume(&name))
             .await
     }
+}
+
+/// Labels of a volume that nobody has given a name.
+fn unnamed() -> BTreeMap<String, String> {
+    BTreeMap::from([(UNNAMED.to_owned(), String::new())])
 }
 
 /// The containers that have a volume.

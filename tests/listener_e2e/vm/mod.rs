@@ -1,5 +1,6 @@
 //! A real containerVM on a plain QEMU machine, its link over a virtio-serial port.
 
+mod bollard;
 mod copies;
 mod deaths;
 mod engine;

@@ -172,7 +172,7 @@ mod tests {
                     uid: 3_000_000,
                     gid: 7,
                     mtime: (1_700_000_000, 9),
-                    xattrs: vec![(b"user.a".to_vec(), b"v\n=".to_vec())],
+                    xattrs: vec![(b"user.a".to_vec(), b"v=w".to_vec())],
                     ..Entry::default()
                 },
                 b"abc",
@@ -213,7 +213,7 @@ mod tests {
         let xattr = records
             .iter()
             .find(|one| one.key_bytes() == b"SCHILY.xattr.user.a");
-        assert_eq!(xattr.expect("it").value_bytes(), b"v\n=");
+        assert_eq!(xattr.expect("it").value_bytes(), b"v=w");
         let mut contents = String::new();
         file.read_to_string(&mut contents).expect("contents");
         assert_eq!(contents, "abc");

@@ -92,10 +92,14 @@ fn told(entry: &mut tar::Entry<'_, impl Read>) -> Result<Option<Entry>, String> 
     };
     let size = entry.size();
     let header = entry.header();
-    let device = (
-        header.device_major().map_err(broken)?.unwrap_or_default(),
-        header.device_minor().map_err(broken)?.unwrap_or_default(),
-    );
+    // Whoever is none often leaves the fields empty.
+    let device = match kind {
+        Kind::Character | Kind::Block => (
+            header.device_major().map_err(broken)?.unwrap_or_default(),
+            header.device_minor().map_err(broken)?.unwrap_or_default(),
+        ),
+        _ => (0, 0),
+    };
     let meta = layer::meta(entry).map_err(broken)?;
     let xattrs = meta
         .xattrs
