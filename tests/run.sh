@@ -12,6 +12,7 @@ export TETHER_REQUIRE_TOOLS=1
 
 tests/check.sh
 $step "docker's command line" tests/docker-cli.sh
+$step "docker's client for Python" tests/docker-py.sh
 $step 'unit and integration tests' iso-build/cargo.sh test --locked
 machines() { # LABEL WHAT…
     label=$1

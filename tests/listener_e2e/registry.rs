@@ -170,6 +170,36 @@ impl Registry {
         of_it.map(|(_, from)| *from).collect()
     }
 
+    /// An image of busybox with all that it can do, for tests that expect a distribution.
+    #[cfg(feature = "vm-tests")]
+    pub fn put_user_land(&self, name: &str) {
+        let busybox = std::fs::read("/bin/busybox").expect("Debian package busybox-static");
+        let list = std::process::Command::new("/bin/busybox")
+            .arg("--list")
+            .output();
+        let list = String::from_utf8(list.expect("busybox").stdout).expect("names");
+        let paths: Vec<String> = list
+            .lines()
+            .filter(|applet| *applet != "busybox")
+            .map(|applet| format!("bin/{applet}"))
+            .collect();
+        let passwd =
+            b"root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/var/lib/postgresql:/bin/sh\n";
+        let mut entries = vec![
+            Entry::Folder("bin", 0o755),
+            Entry::Folder("tmp", 0o1777),
+            Entry::Folder("var", 0o755),
+            Entry::Folder("root", 0o700),
+            Entry::Folder("etc", 0o755),
+            Entry::File("bin/busybox", 0o755, &busybox),
+            Entry::File("etc/passwd", 0o644, passwd),
+            Entry::File("etc/group", 0o644, b"root:x:0:\npostgres:x:70:\n"),
+        ];
+        entries.extend(paths.iter().map(|path| Entry::Link(path, "busybox")));
+        let config = json!({ "Cmd": ["/bin/sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] });
+        self.put(name, &config, &[gzip(&layer(&entries))]);
+    }
+
     /// An image of busybox.
     #[cfg(feature = "vm-tests")]
     pub fn put_busybox(&self) {

@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::error::ApiError;
 use super::logs::{MULTIPLEXED, RAW, has_tty};
@@ -38,6 +38,8 @@ use crate::listener::store::Whose;
 pub const ACCESS: HeaderName = HeaderName::from_static("vch-access");
 /// Bytes of stdin taken from a client at a time.
 const READ_BYTES: usize = 16 * 1024;
+/// What follows the answer's head at once is lost in docker's client for Python, whose reader of heads has taken it.
+const HEAD_ALONE: Duration = Duration::from_millis(10);
 /// How long a client may take to close its end after the output has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -288,6 +290,7 @@ impl Attached {
 }
 
 async fn send_all(output: &mut LogStream, to: &mut WriteHalf<ClientStream>) -> io::Result<()> {
+    sleep(HEAD_ALONE).await;
     while let Some(bytes) = output.next().await.map_err(io::Error::other)? {
         to.write_all(&bytes).await?;
     }

@@ -320,6 +320,13 @@ fn logging(host: &Fields<'_>) -> Result<(), Wish> {
     ))
 }
 
+/// As docker shows it, with the names that have no value.
+fn shown_env(config: &Fields<'_>, session: &Session) -> Result<Vec<String>, Wish> {
+    let own = config.texts("Env")?.unwrap_or_default();
+    let bare = own.into_iter().filter(|word| !word.contains('='));
+    Ok(session.env.iter().cloned().chain(bare).collect())
+}
+
 /// `Config` as `inspect` shows it.
 fn shown(
     config: &Fields<'_>,
@@ -342,7 +349,7 @@ fn shown(
         "Tty": session.tty,
         "OpenStdin": session.openstdin,
         "StdinOnce": flag("StdinOnce")?,
-        "Env": session.env,
+        "Env": shown_env(config, session)?,
         "Cmd": command,
         "Image": config.text("Image")?,
         "Volumes": config.object("Volumes")?,

@@ -313,12 +313,16 @@ pub async fn remove(
     volumes: bool,
 ) -> Result<(), MachineError> {
     let (machines, made) = parts(shared, container)?;
+    if !force && made.again.load(Ordering::Relaxed) {
+        // It is between two runs, by its restart policy.
+        return Err(ClientError::Running(container.name()).into());
+    }
+    made.stopped.fetch_or(force, Ordering::Relaxed);
     if container.is_on() && (!container.has_ended() || container.not_begun()) {
         if !force {
             let name = container.name();
             return Err(ClientError::Running(name).into());
         }
-        made.stopped.store(true, Ordering::Relaxed);
         // Its process gets no grace, but its machine a moment to end as it should.
         let wait = match container.stop(0) {
             Ok(()) => OFF_MOST,

@@ -11,6 +11,7 @@ mod monitor;
 mod moves;
 mod network;
 mod power;
+mod python;
 mod report;
 mod restart;
 mod secrets;

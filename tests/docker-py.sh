@@ -1,0 +1,17 @@
+#!/bin/sh
+# Docker's client for Python in build/docker-py/ (from PyPI, in an environment of its own), and the integration tests
+# of the last version whose source package has them.
+set -eu
+cd "$(dirname "$0")/.."
+client=7.2.0 tests=7.0.0
+out=build/docker-py
+stamp=$out/version
+[ "$(cat "$stamp" 2>/dev/null)" != "$client $tests" ] || exit 0
+rm -rf "$out"
+mkdir -p "$out"
+python3 -m venv "$out/venv"
+"$out/venv/bin/pip" install -q --disable-pip-version-check "docker==$client" pytest pytest-timeout paramiko
+"$out/venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary docker -d "$out" "docker==$tests"
+tar -xzf "$out/docker-$tests.tar.gz" -C "$out" --strip-components=1 "docker-$tests/tests"
+rm "$out/docker-$tests.tar.gz"
+echo "$client $tests" >"$stamp"
