@@ -178,7 +178,7 @@ fn removing_needs_force_while_it_runs() {
     let mut guest = Guest::run(appliance.port);
     let said = appliance.fails(&["rm", ID]);
     assert!(
-        said.contains("is running: stop it first, or remove it with force"),
+        said.contains("stop the container before removing or force remove"),
         "{said}"
     );
     let remove = appliance.spawn(&["rm", "-f", ID]);
