@@ -3,15 +3,16 @@
 # of the last version whose source package has them.
 set -eu
 cd "$(dirname "$0")/.."
-client=7.2.0 tests=7.0.0
+client=7.2.0 tests=7.0.0 # and what is put beside them: a change of that is another stamp
+beside=1
 out=build/docker-py
 stamp=$out/version
-[ "$(cat "$stamp" 2>/dev/null)" != "$client $tests" ] || exit 0
+[ "$(cat "$stamp" 2>/dev/null)" != "$client $tests $beside" ] || exit 0
 rm -rf "$out"
 mkdir -p "$out"
 python3 -m venv "$out/venv"
-"$out/venv/bin/pip" install -q --disable-pip-version-check "docker==$client" pytest pytest-timeout paramiko
+"$out/venv/bin/pip" install -q --disable-pip-version-check "docker==$client" pytest paramiko
 "$out/venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary docker -d "$out" "docker==$tests"
 tar -xzf "$out/docker-$tests.tar.gz" -C "$out" --strip-components=1 "docker-$tests/tests"
 rm "$out/docker-$tests.tar.gz"
-echo "$client $tests" >"$stamp"
+echo "$client $tests $beside" >"$stamp"

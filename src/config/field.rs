@@ -145,6 +145,7 @@ pub(crate) const PRIVILEGED: Leaf = Leaf::new("privileged", ISOLATION.path);
 pub(crate) const INIT: Leaf = Leaf::new("init", ISOLATION.path);
 pub(crate) const READ_ONLY: Leaf = Leaf::new("readOnly", ISOLATION.path);
 pub(crate) const NO_NEW_PRIVILEGES: Leaf = Leaf::new("noNewPrivileges", ISOLATION.path);
+pub(crate) const GROUP_ADD: Leaf = Leaf::new("groupAdd", ISOLATION.path);
 pub(crate) const CAP_ADD: Leaf = Leaf::new("capAdd", ISOLATION.path);
 pub(crate) const CAP_DROP: Leaf = Leaf::new("capDrop", ISOLATION.path);
 pub(crate) const UMASK: Leaf = Leaf::new("umask", ISOLATION.path);

@@ -22,6 +22,9 @@ pub struct Isolation {
     pub cap_add: Vec<String>,
     /// Capabilities that are taken away, by name; `ALL`.
     pub cap_drop: Vec<String>,
+    /// Groups that its processes are in besides their users' own, each a name or a number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group_add: Vec<String>,
     /// The mask of its processes, octal; empty: 022.
     pub umask: String,
     /// Limits of its processes, each as an [`Ulimit`](super::Ulimit) is written.
@@ -54,6 +57,7 @@ impl Default for Isolation {
             no_new_privileges: false,
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
+            group_add: Vec::new(),
             umask: String::new(),
             ulimits: Vec::new(),
             oom_score_adj: 0,

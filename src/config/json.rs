@@ -295,6 +295,7 @@ fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
         no_new_privileges: fields.flag(&field::NO_NEW_PRIVILEGES, false),
         cap_add: fields.array(&field::CAP_ADD, NAME, capability),
         cap_drop: fields.array(&field::CAP_DROP, NAME, capability),
+        group_add: fields.strings(&field::GROUP_ADD),
         umask: fields.string(&field::UMASK),
         ulimits: fields.strings(&field::ULIMITS),
         oom_score_adj: fields

@@ -17,8 +17,11 @@ pub struct Files {
     pub key: PathBuf,
     /// Those who may sign the certificates of VMs' hosts, PEM. Without it they are not asked for one.
     pub vm_ca: Option<PathBuf>,
-    /// Those who may sign the certificates of the API's clients, PEM. Without it there is no API on TCP.
+    /// Those who may sign the certificates of the API's clients, PEM. Without it there is no API on TCP, unless
+    /// it is for anyone.
     pub client_ca: Option<PathBuf>,
+    /// The API on TCP is for whoever reaches its port.
+    pub api_anyone: bool,
 }
 
 /// Why TLS cannot be spoken.
@@ -91,6 +94,7 @@ impl Tls {
         let vms = files.read(files.vm_ca.as_ref())?;
         let api = match &files.client_ca {
             Some(roots) => Some(Arc::new(files.read(Some(roots))?)),
+            None if files.api_anyone => Some(Arc::new(files.read(None)?)),
             None => None,
         };
         *self.configs.write().unwrap_or_else(PoisonError::into_inner) = Configs {

@@ -16,6 +16,8 @@ const UMASK: u32 = 0o022;
 pub struct Bounds {
     /// Of its resources: the kernel's number, what counts, and what it may be raised to.
     pub limits: Vec<(u8, u64, u64)>,
+    /// Groups that they are in besides their users' own.
+    pub groups: Vec<String>,
     /// What is taken from the modes of its files.
     pub umask: u32,
     /// How willingly the kernel ends it when memory is short; none: as process 1.
@@ -31,6 +33,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             limits: Vec::new(),
+            groups: Vec::new(),
             umask: UMASK,
             oom_score: None,
             no_new_privileges: false,
@@ -54,6 +57,7 @@ pub fn bounds(isolation: &Isolation) -> Bounds {
     }
     Bounds {
         limits,
+        groups: isolation.group_add.clone(),
         umask: isolation.mask(),
         oom_score: CString::new(isolation.oom_score_adj.to_string()).ok(),
         no_new_privileges: isolation.no_new_privileges,

@@ -93,13 +93,18 @@ impl Docker {
 
 /// What a client comes to; one that hangs is ended, and fails its test.
 pub fn ended(child: Child, words: &[&str]) -> Output {
+    ended_within(HANGS, child, words)
+}
+
+/// The same, with another limit.
+pub fn ended_within(limit: Duration, child: Child, words: &[&str]) -> Output {
     let pid = rustix::process::Pid::from_child(&child);
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         // Nobody is left to tell when the limit has passed.
         let _ = sender.send(child.wait_with_output());
     });
-    match receiver.recv_timeout(HANGS) {
+    match receiver.recv_timeout(limit) {
         Ok(output) => output.expect("docker"),
         Err(_) => {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -333,6 +333,49 @@ fn the_list_comes_back_from_the_machines_files_alone() {
 }
 
 #[test]
+fn a_volume_without_a_name_goes_with_its_container_when_that_is_asked_for() {
+    each(|docker, _, registry| {
+        registry.put("img", &json!({ "Cmd": ["/x"] }), &[layer(&[])]);
+        docker.ok(&["pull", "img"]);
+        let volumes = || docker.ok(&["volume", "ls", "-q"]).lines().count();
+        docker.ok(&[
+            "create",
+            "--name",
+            "one",
+            "-v",
+            "/data",
+            "-v",
+            "named:/named",
+            "img",
+        ]);
+        assert_eq!(volumes(), 2);
+        let shown = docker.ok(&["inspect", "-f", "{{json .Mounts}}", "one"]);
+        assert!(shown.contains("\"Destination\":\"/data\""), "{shown}");
+        docker.ok(&["rm", "one"]);
+        assert_eq!(volumes(), 2, "nobody has asked for more");
+        docker.ok(&["create", "--name", "two", "-v", "/data", "img"]);
+        docker.ok(&["rm", "-v", "two"]);
+        assert_eq!(volumes(), 2);
+        let told = docker.fails(
+            &[
+                "create",
+                "--name",
+                "bad",
+                "-v",
+                "/data",
+                "--ulimit",
+                "nofile=5:2",
+                "img",
+            ],
+            125,
+        );
+        assert!(told.contains("ulimit"), "{told}");
+        docker.ok(&["volume", "prune", "-f"]);
+        assert_eq!(docker.ok(&["volume", "ls", "-q"]), "named\n");
+    });
+}
+
+#[test]
 fn a_volume_is_a_disk_that_its_containers_keep() {
     each(|docker, appliance, registry| {
         registry.put("img", &json!({ "Cmd": ["/x"] }), &[layer(&[])]);

@@ -192,6 +192,28 @@ fn the_api_on_tcp_is_for_those_with_a_certificate() {
 }
 
 #[test]
+fn the_api_on_tcp_is_for_anyone_only_where_that_is_said() {
+    let dir = tempfile::tempdir().expect("folder");
+    let authority = Authority::new(dir.path());
+    let port = TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|l| l.local_addr())
+        .expect("a free port");
+    let mut options = options(&authority);
+    options.extend(["--api-anyone", "--api", &port.to_string()].map(str::to_owned));
+    let _appliance = appliance(&options);
+    let get = "GET /v1.41/info HTTP/1.1\r\nConnection: close";
+    let answer = ask(port, &authority.client(None), get, b"").expect("an answer");
+    assert!(answer.contains("\"Containers\":0"), "{answer}");
+    // In TLS all the same.
+    let mut socket = TcpStream::connect(port).expect("a connection");
+    socket.set_read_timeout(Some(LIMIT)).expect("a limit");
+    write!(socket, "{get}\r\nHost: vch\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+}
+
+#[test]
 fn sighup_reads_the_certificate_again() {
     let dir = tempfile::tempdir().expect("folder");
     let authority = Authority::new(dir.path());

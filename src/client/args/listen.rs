@@ -74,12 +74,21 @@ pub struct Listen {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub vm_ca: Option<PathBuf>,
     /// Port for clients of the API in TLS, docker's command line for one, besides the socket in the state
-    /// folder. Only for those with a certificate: see --client-ca.
-    #[arg(long, value_name = "ADDRESS", value_parser = port, requires = "client_ca")]
+    /// folder. For those with a certificate: see --client-ca, and --api-anyone.
+    #[arg(long, value_name = "ADDRESS", value_parser = port, requires = "api_clients")]
     pub api: Option<SocketAddr>,
     /// Those who may sign the certificates of the API's clients, PEM: whoever has one may do everything.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        group = "api_clients"
+    )]
     pub client_ca: Option<PathBuf>,
+    /// Serve the API on TCP to clients without a certificate, too: in TLS, and whoever reaches its port may do
+    /// everything. For networks in which that is so on purpose.
+    #[arg(long, requires = "tls_cert", requires = "api", group = "api_clients")]
+    pub api_anyone: bool,
     /// Make VMs as well, which boot from this medium (bootstrap.iso): docker's create, run and pull work then. Needs
     /// vmx beside this program, and QEMU, qemu-img and mke2fs.
     #[arg(long, value_name = "FILE")]
@@ -145,6 +154,7 @@ impl Listen {
                 key,
                 vm_ca: self.vm_ca,
                 client_ca: self.client_ca,
+                api_anyone: self.api_anyone,
             }),
             machines,
         }

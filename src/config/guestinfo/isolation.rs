@@ -6,7 +6,7 @@ use crate::config::isolation::{Isolation, parse_mask, sysctl};
 
 /// What an error says should have stood under the key.
 pub(super) const EXPECTED: &str = "NAME=VALUE joined by commas, of privileged, init, readOnly and noNewPrivileges (true or false), \
-     capAdd and capDrop (capabilities joined by +, such as NET_ADMIN+SYS_TIME, or ALL), umask (octal), ulimits \
+     capAdd and capDrop (capabilities joined by +, such as NET_ADMIN+SYS_TIME, or ALL), groupAdd (groups joined by +), umask (octal), ulimits \
      (nofile:1024:2048+core:0), oomScoreAdj, memory (bytes), pids, and sysctls (NAME:VALUE joined by +)";
 
 /// The settings; what is not named stays at its default. Unlike elsewhere a name that is not known is
@@ -23,6 +23,7 @@ pub(super) fn parse(text: &str) -> Option<Isolation> {
             "noNewPrivileges" => isolation.no_new_privileges = value.parse().ok()?,
             "capAdd" => isolation.cap_add = capabilities(value)?,
             "capDrop" => isolation.cap_drop = capabilities(value)?,
+            "groupAdd" => isolation.group_add = list(value).map(str::to_owned).collect(),
             "umask" => {
                 parse_mask(value)?;
                 value.clone_into(&mut isolation.umask);
@@ -64,6 +65,7 @@ pub(super) fn text(isolation: &Isolation) -> String {
         no_new_privileges,
         cap_add,
         cap_drop,
+        group_add,
         umask,
         ulimits,
         oom_score_adj,
@@ -84,6 +86,7 @@ pub(super) fn text(isolation: &Isolation) -> String {
         pairs.collect::<Vec<_>>().join("+")
     };
     for (name, value) in [
+        ("groupAdd", group_add.join("+")),
         ("umask", umask.clone()),
         ("ulimits", joined(ulimits)),
         ("oomScoreAdj", nonzero(oom_score_adj)),
@@ -117,9 +120,10 @@ mod tests {
         assert!(isolation.read_only && !isolation.privileged);
         assert_eq!(isolation.cap_add, ["NET_ADMIN", "cap_sys_time"]);
         assert_eq!(parse(&text(&isolation)), Some(isolation));
-        let limits = "umask=0027,ulimits=nofile:1024:2048+core:0,oomScoreAdj=-5,memory=65536,pids=9,\
+        let limits = "groupAdd=7+adm,umask=0027,ulimits=nofile:1024:2048+core:0,oomScoreAdj=-5,memory=65536,pids=9,\
             sysctls=net.core.somaxconn:1024";
         let isolation = parse(limits).expect("well formed");
+        assert_eq!(isolation.group_add, ["7", "adm"]);
         assert_eq!(isolation.ulimits, ["nofile=1024:2048", "core=0"]);
         assert_eq!(isolation.sysctls, ["net.core.somaxconn=1024"]);
         assert_eq!(parse(&text(&isolation)), Some(isolation));

@@ -18,6 +18,12 @@ impl Check {
             let expected = "an octal number, 0000 to 0777";
             self.malformed(at, &field::UMASK, &isolation.umask, expected);
         }
+        for group in &isolation.group_add {
+            if group.is_empty() || group.contains(['+', ',', ':', '\0']) {
+                let expected = "a group's name or number";
+                self.malformed(at, &field::GROUP_ADD, group, expected);
+            }
+        }
         for limit in &isolation.ulimits {
             if limit.parse::<Ulimit>().is_err() {
                 self.malformed(at, &field::ULIMITS, limit, Ulimit::EXPECTED);

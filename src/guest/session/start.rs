@@ -106,7 +106,7 @@ impl Session {
 
     fn try_start(&mut self, place: &Place, desk: &mut Desk<'_>) -> Result<(), NotTried> {
         let user = match &place.root {
-            Some(root) => Some(self.user(root)?),
+            Some(root) => Some(self.user(root, &place.bounds.groups)?),
             None => None,
         };
         let around = Surroundings {
@@ -203,12 +203,13 @@ impl Session {
             .ok()
     }
 
-    fn user(&self, root: &Inside) -> Result<User, NotTried> {
+    fn user(&self, root: &Inside, more: &[String]) -> Result<User, NotTried> {
         let passwd = database(root, "/etc/passwd")?;
         let group = database(root, "/etc/group")?;
         let config = &self.config;
-        let (user, groups) = (&config.user, &config.groups);
-        Ok(resolve(user, &config.group, groups, &passwd, &group)?)
+        let groups = [config.groups.as_slice(), more].concat();
+        let (user, own) = (&config.user, &config.group);
+        Ok(resolve(user, own, &groups, &passwd, &group)?)
     }
 
     fn streams(&self, place: &Place) -> Result<Streams, NotTried> {

@@ -35,7 +35,7 @@ pub(super) struct Setting {
 }
 
 /// Options that cannot be had, and what to do instead.
-const REASONS: [(&str, &str); 11] = [
+const REASONS: [(&str, &str); 10] = [
     (
         "VolumesFrom",
         "is not possible: each container has a disk of its own",
@@ -59,10 +59,6 @@ const REASONS: [(&str, &str); 11] = [
     ),
     ("Links", "is not possible: publish a port instead (-p)"),
     ("ExtraHosts", "is not done yet"),
-    (
-        "GroupAdd",
-        "is not done yet: guestinfo of this generation has no key for it",
-    ),
     (
         "PublishAllPorts",
         "is not done yet: publish each port by its number (-p)",
@@ -190,6 +186,7 @@ fn isolation(host: &Fields<'_>) -> Result<Isolation, Wish> {
         read_only: host.flag("ReadonlyRootfs")? == Some(true),
         cap_add: host.texts("CapAdd")?.unwrap_or_default(),
         cap_drop: host.texts("CapDrop")?.unwrap_or_default(),
+        group_add: host.texts("GroupAdd")?.unwrap_or_default(),
         ..Isolation::default()
     };
     isolation.oom_score_adj = i32::try_from(host.number("OomScoreAdj")?)

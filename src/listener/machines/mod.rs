@@ -140,7 +140,7 @@ impl Machines {
         let wanted = body.get("Image").and_then(Value::as_str);
         let wanted = wanted.unwrap_or_default();
         // Names, images and volumes stay what they are until the container has them.
-        let _naming = self.naming.lock().await;
+        let naming = self.naming.lock().await;
         let image = self
             .images
             .find(wanted)
@@ -151,17 +151,33 @@ impl Machines {
             now_ns: now_ns(),
         };
         let (mut machine, spec) = body::machine(body, &image, setting)?;
-        let id = keys::hex(&keys::random()?);
         let name = free_name(shared, name)?;
-        self.ensure(&spec.volumes).await?;
         machine.image = self.images.disk(&image);
         machine.appliance = Some(self.appliance);
-        let key = keys::random()?;
-        let session = christen(&mut machine, &id, &name, key);
-        machine.notes = notes(&spec, &name)?;
+        let volumes = spec.volumes.clone();
+        let made = self.furnish(shared, &name, machine, spec).await;
+        drop(naming);
+        if made.is_err() {
+            self.remove_unnamed(shared, &volumes).await?;
+        }
+        made
+    }
+
+    /// Makes the volumes, the machine and the container; of the last two nothing is left where that fails.
+    async fn furnish(
+        &self,
+        shared: &Shared,
+        name: &str,
+        mut machine: Machine,
+        spec: Spec,
+    ) -> Result<Arc<Container>, MachineError> {
+        self.ensure(&spec.volumes).await?;
+        let (id, key) = (keys::hex(&keys::random()?), keys::random()?);
+        let session = christen(&mut machine, &id, name, key);
+        machine.notes = notes(&spec, name)?;
         let key = machine.config.link_key.clone();
         self.ask(move |provider| provider.make(&machine)).await?;
-        let taken = take_in(shared, &id, &name, spec, &session, None, &key);
+        let taken = take_in(shared, &id, name, spec, &session, None, &key);
         if taken.is_err() {
             forget_key(shared, &id)?;
             self.ask(move |provider| provider.destroy(&id)).await?;

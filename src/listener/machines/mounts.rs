@@ -14,7 +14,8 @@ use crate::provider::label;
 use crate::provider::vmx::VOLUMES_MOST;
 
 /// Why a folder of this host is not one of a machine's.
-const NO_FOLDER: &str = "a VM has no folder of this host; docker exec -i … tar brings files in, or an image of your own";
+const NO_FOLDER: &str =
+    "a VM has no folder of this host; docker cp brings files in, or an image of your own";
 
 /// A volume where a container has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Place {
     /// It was made for this container, which had no name for it: it may go with the container.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub anonymous: bool,
+    /// Its volume's, where that is made for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Volumes, and all mounts of the guest.
@@ -168,6 +172,10 @@ fn volume(mount: &Fields<'_>, unnamed: impl FnOnce() -> String) -> Result<Place,
         mount.value("VolumeOptions").unwrap_or(&none),
     )?;
     place.no_copy = options.flag("NoCopy")? == Some(true);
+    for (name, value) in options.object("Labels")?.into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        place.labels.insert(name.clone(), value.to_owned());
+    }
     let driver = options.value("DriverConfig").unwrap_or(&none);
     let name = driver
         .get("Name")
@@ -241,7 +249,8 @@ mod tests {
             "Binds": ["data:/data", "logs:/var/log:ro,nocopy"],
             "Tmpfs": { "/run": "size=1m" },
             "Mounts": [
-                { "Type": "volume", "Source": "third", "Target": "/third", "ReadOnly": true },
+                { "Type": "volume", "Source": "third", "Target": "/third", "ReadOnly": true,
+                  "VolumeOptions": { "Labels": { "a": "b" } } },
                 { "Type": "tmpfs", "Target": "/mem", "TmpfsOptions": { "SizeBytes": 4096, "Mode": 448 } },
             ],
         }))
@@ -258,6 +267,7 @@ mod tests {
             ("ro", CopyMode::Never)
         );
         assert_eq!(mounts["third"].mode, "ro");
+        assert_eq!(places[2].labels["a"], "b");
         let modes: Vec<&str> = mounts
             .values()
             .filter(|mount| mount.source == "tmpfs://")

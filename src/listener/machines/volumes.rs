@@ -88,11 +88,10 @@ impl Machines {
     /// All that a container is to have, made where they are not; whoever calls holds the lock of names.
     pub(super) async fn ensure(&self, places: &[Place]) -> Result<(), MachineError> {
         for place in places {
-            let labels = if place.anonymous {
-                unnamed()
-            } else {
-                BTreeMap::new()
-            };
+            let mut labels = place.labels.clone();
+            if place.anonymous {
+                labels.extend(unnamed());
+            }
             self.volume(&place.name, labels, None).await?;
         }
         Ok(())

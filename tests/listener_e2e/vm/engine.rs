@@ -206,6 +206,8 @@ fn a_run_is_docker_s_with_pipes() {
             "/tmp",
             "-u",
             "user",
+            "--group-add",
+            "77",
             "--hostname",
             "hh",
             "--memory",
@@ -218,12 +220,12 @@ fn a_run_is_docker_s_with_pipes() {
             "busybox",
             "sh",
             "-c",
-            "echo $A; pwd; id -u; hostname; nproc; touch /x 2>&1; touch /mem/x && echo written",
+            "echo $A; pwd; id -u; id -G; hostname; nproc; touch /x 2>&1; touch /mem/x && echo written",
         ];
         let said = engine.docker.ok(&words);
         assert_eq!(
             said,
-            "1\n/tmp\n1000\nhh\n2\ntouch: /x: Read-only file system\nwritten\n"
+            "1\n/tmp\n1000\n1000 77\nhh\n2\ntouch: /x: Read-only file system\nwritten\n"
         );
     }
 }
