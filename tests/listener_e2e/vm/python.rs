@@ -49,8 +49,11 @@ fn page() -> (Vec<String>, Vec<String>) {
 fn the_client_s_own_tests_pass() {
     let python = repository("build/docker-py");
     if !python.join("version").exists() {
-        let needed = std::env::var_os("TETHER_REQUIRE_TOOLS").is_some();
+        // The script has said why.
+        let left_out = python.join("left-out").exists();
+        let needed = std::env::var_os("TETHER_REQUIRE_TOOLS").is_some() && !left_out;
         assert!(!needed, "tests/docker-py.sh fetches the client");
+        eprintln!("docker's client for Python is not there: its tests are left out");
         return;
     }
     let engine = Engine::start(&["--disk-size", "128m"]);
