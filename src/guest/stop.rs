@@ -7,6 +7,7 @@ use super::console;
 use super::disk::mount::ROOT;
 use super::event_loop::now;
 use super::machine::Machine;
+use super::service::freezer;
 use super::session::Session;
 use crate::link::{Control, control::PowerAction};
 use crate::plan::stop::{CONTINUE, DEFAULT_GRACE, DEFAULT_SIGNAL, KILL, hold_until};
@@ -61,6 +62,8 @@ fn stop_sessions(machine: &mut Machine) {
 /// Whoever is left is asked, once, then killed.
 fn kill_the_rest(machine: &mut Machine) {
     machine.end_services();
+    // Whoever stands still hears of nothing, but of SIGKILL.
+    freezer::thaw_if_frozen();
     // In namespaces their stand-in for an init asks, and ends after the last of them.
     if !machine.dismiss_container() {
         signal_all(machine, DEFAULT_SIGNAL);

@@ -4,6 +4,7 @@
 use std::io::Read as _;
 
 use tether::files::{Decoder, Entry, Event, Failure, Kind, Trouble, write_end};
+use tether::link::control::PowerAction;
 use tether::link::{Channel, Control, Exec, Stream};
 
 use crate::appliance::Appliance;
@@ -381,6 +382,24 @@ fn a_pause_is_the_machine_s_and_is_shown() {
         let output = guest.until_ended(client);
         assert!(String::from_utf8_lossy(&output.stderr).contains("not all stand still"));
         assert_eq!(appliance.field(NAME, "/State/Paused"), "false");
+        // One that stands still is killed, whatever becomes of its thawing.
+        let client = docker.spawn(&["pause", NAME]);
+        answered(&mut guest, "freeze", 2, &done);
+        assert!(guest.until_ended(client).status.success());
+        let client = docker.spawn(&["kill", NAME]);
+        guest.until("the signal", |guest| {
+            let kill = |command: &Control| matches!(command, Control::Signal { signal, .. } if signal == "SIGKILL");
+            guest.commands.iter().any(kill)
+        });
+        guest.exit(137);
+        guest.say(&Control::Power {
+            action: PowerAction::Off,
+            reason: "it has ended".into(),
+        });
+        guest.settle();
+        guest.break_connection();
+        let output = client.wait_with_output().expect("docker");
+        assert!(output.status.success(), "{output:?}");
     });
 }
 

@@ -101,7 +101,11 @@ pub(super) async fn kill(
     let own = container.made().and_then(|made| made.spec.stop_signal());
     let own = own.and_then(|own| signals::canonical(&own));
     if signal == "SIGKILL" || signal == own.as_deref().unwrap_or("SIGTERM") {
-        pause::thaw(&container).await?;
+        let thawed = pause::thaw(&container).await;
+        // SIGKILL ends who stands still, too: the machine may be on its way off by now.
+        if signal != "SIGKILL" {
+            thawed?;
+        }
     }
     if signal == "SIGKILL" {
         // As with docker: whoever has killed it may remove it. One that cannot die is told so by its state.
