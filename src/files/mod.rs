@@ -7,14 +7,6 @@
 
 use crate::frozen::{Record, Writer};
 
-/// Services of process 1 that have to do with files, as [`Exec::service`](crate::link::Exec::service) names them.
-/// What is at a path: an entry, and the end.
-pub const STAT: &str = "stat";
-/// The same, and then the file or the whole folder.
-pub const GET: &str = "get";
-/// Entries that stdin brings are put into a folder.
-pub const PUT: &str = "put";
-
 /// Bytes of an entry without its contents, at most.
 const HEAD_MOST: usize = 1 << 20;
 /// Bytes before an entry.

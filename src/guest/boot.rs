@@ -17,6 +17,7 @@ use crate::config::guestinfo;
 use crate::config::isolation::{Isolation, sysctl};
 use crate::config::model::ContainerVm;
 use crate::link::Key;
+use crate::link::control::BOOTED;
 use crate::plan::{bounds, mounts};
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::{Namespaces, NamespacesError};
@@ -258,7 +259,7 @@ fn tell_steps(machine: &mut Machine, steps: &Steps, debug: u32) {
     if debug > 0 {
         machine.host.stage(&text);
     }
-    machine.tell_stage("boot", text);
+    machine.tell_stage(BOOTED, text);
 }
 
 /// Turns until the primary session has ended.

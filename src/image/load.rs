@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::layer::decompressed;
 use super::pull::{Told, Work};
 use super::store::{SHA256, hex, is_digest};
-use super::{Image, ImageError, Images, Name, disk, io_error, platform};
+use super::{Image, ImageError, Images, Name, digest, disk, io_error, platform};
 
 /// Bytes of a JSON document of the archive, at most.
 const DOCUMENT_MOST: u64 = 8 << 20;
@@ -164,15 +164,15 @@ impl Images {
         let names = names.collect::<Result<Vec<_>, _>>()?;
         let bytes = members.document(&wanted.config)?;
         let config: Value = parsed(&wanted.config, &bytes)?;
-        let id = sha256(&bytes);
-        same(&in_name(&wanted.config, &id), &id)?;
+        let id = digest::of(&bytes);
+        digest::same(&in_name(&wanted.config, &id), &id)?;
         let called = || names.first().map_or_else(|| id.clone(), Name::tagged);
         let own = |name: &str, own: &str| config.get(name).and_then(Value::as_str) == Some(own);
         if !own("os", platform::OS) || !own("architecture", platform::architecture()) {
             let name = called();
             return Err(ImageError::Platform {
                 name,
-                asked: format!("{}/{}", platform::OS, platform::architecture()),
+                asked: platform::own(),
             });
         }
         let alone = self.alone_with(&id).await;
@@ -232,8 +232,8 @@ impl Images {
             true => digest.clone(),
             false => digest_of(path, decompressed)?.0,
         };
-        same(diff, &plain)?;
-        same(&in_name(member, &digest), &digest)?;
+        digest::same(diff, &plain)?;
+        digest::same(&in_name(member, &digest), &digest)?;
         let blob = self.blob(&digest);
         if !blob.exists() {
             // Another image of the archive may have the same layer: its member stays.
@@ -270,7 +270,7 @@ impl Members {
         if found.is_empty() {
             return Err(ImageError::Platform {
                 name: "the archive".into(),
-                asked: format!("{}/{}", platform::OS, platform::architecture()),
+                asked: platform::own(),
             });
         }
         Ok(found)
@@ -299,7 +299,7 @@ impl Members {
                 .map_or_else(|| names.to_vec(), |name| vec![name]);
             let member = one.member()?;
             let bytes = self.document(&member)?;
-            same(&one.digest, &sha256(&bytes))?;
+            digest::same(&one.digest, &digest::of(&bytes))?;
             let manifest: Manifest = parsed(&member, &bytes)?;
             if one.media_type == INDEX || one.media_type == LIST || manifest.config.is_none() {
                 if deeper == 0 {
@@ -384,16 +384,6 @@ fn parsed<T: DeserializeOwned>(member: &Path, bytes: &[u8]) -> Result<T, ImageEr
         .map_err(|error| ImageError::Malformed(format!("archive: {}: {error}", member.display())))
 }
 
-fn same(named: &str, found: &str) -> Result<(), ImageError> {
-    if named == found {
-        return Ok(());
-    }
-    Err(ImageError::Digest {
-        digest: named.to_owned(),
-        found: found.to_owned(),
-    })
-}
-
 /// The digest that a member's name tells, `blobs/sha256/HEX` or `HEX.json`, where it tells one.
 fn in_name(member: &Path, found: &str) -> String {
     let digits = member.file_stem().and_then(|stem| stem.to_str());
@@ -402,16 +392,6 @@ fn in_name(member: &Path, found: &str) -> String {
         true => named,
         false => found.to_owned(),
     }
-}
-
-/// A blob's digest.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    digest(Sha256::digest(bytes).as_slice())
-}
-
-fn digest(found: &[u8]) -> String {
-    let digits: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{SHA256}{digits}")
 }
 
 type Plain<'a> = Box<dyn Read + 'a>;
@@ -435,97 +415,8 @@ fn digest_of<'a>(
     let read = open(BufReader::with_capacity(256 << 10, file))
         .and_then(|mut plain| io::copy(&mut plain, &mut hash));
     let size = read.map_err(|error| ImageError::Malformed(format!("archive: a layer: {error}")))?;
-    Ok((digest(hash.0.finalize().as_slice()), size))
+    Ok((digest::finished(hash.0), size))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_member_leads_out() {
-        for (path, expected) in [
-            ("./a/b", Some("a/b")),
-            ("a/../b", Some("b")),
-            ("../b", None),
-            ("/b", None),
-        ] {
-            let found = inner(Path::new(path)).ok();
-            assert_eq!(found.as_deref(), expected.map(Path::new), "{path}");
-        }
-    }
-
-    fn images() -> (Images, tempfile::TempDir) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let images = Images::open(folder.path(), 1 << 20).expect("a store");
-        (images, folder)
-    }
-
-    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut archive = tar::Builder::new(Vec::new());
-        for (path, bytes) in members {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
-            archive
-                .append_data(&mut header, path, *bytes)
-                .expect("memory");
-        }
-        archive.into_inner().expect("memory")
-    }
-
-    #[test]
-    fn both_forms_name_the_same_image() {
-        let (images, _folder) = images();
-        let hex = |bytes: &[u8]| sha256(bytes)[SHA256.len()..].to_owned();
-        let manifest = format!(
-            r#"{{"config":{{"digest":"{0}"}},"layers":[{{"digest":"{0}"}}]}}"#,
-            sha256(b"{}")
-        );
-        let index = format!(
-            r#"{{"manifests":[{{"digest":"{}","annotations":{{"{REF_NAME}":"a:1"}}}},
-                {{"digest":"{}","platform":{{"os":"unknown","architecture":"unknown"}}}}]}}"#,
-            sha256(manifest.as_bytes()),
-            sha256(b"x"),
-        );
-        let (blob, list) = (
-            hex(b"{}"),
-            format!("blobs/sha256/{}", hex(manifest.as_bytes())),
-        );
-        let blob = format!("blobs/sha256/{blob}");
-        let old = format!(r#"[{{"Config":"{blob}","RepoTags":["a:1"],"Layers":["{blob}"]}}]"#);
-        let forms = [
-            archive(&[
-                ("index.json", index.as_bytes()),
-                (&list, manifest.as_bytes()),
-            ]),
-            archive(&[("manifest.json", old.as_bytes())]),
-        ];
-        for form in forms {
-            let wanted = images.members(&*form).and_then(|members| members.wanted());
-            let wanted = wanted.expect("an archive");
-            assert_eq!(wanted.len(), 1);
-            assert_eq!(wanted[0].config, Path::new(&blob));
-            assert_eq!(wanted[0].layers, [Path::new(&blob)]);
-            assert_eq!(wanted[0].names, ["a:1"]);
-        }
-        let left = fs::read_dir(images.work()).expect("a folder").count();
-        assert_eq!(left, 0, "nothing is left of what was looked at");
-    }
-
-    #[test]
-    fn what_is_no_archive_of_images_is_told() {
-        let (images, _folder) = images();
-        let told = |bytes: &[u8]| {
-            let members = images.members(bytes).and_then(|members| members.wanted());
-            members.expect_err("no images").to_string()
-        };
-        assert!(told(b"no tar at all").starts_with("archive: "));
-        assert!(told(&archive(&[("x", b"y")])).contains("neither manifest.json nor index.json"));
-        let lost = br#"{"manifests":[{"digest":"sha256:x"}]}"#;
-        assert!(told(&archive(&[("index.json", lost)])).contains("is no digest"));
-        let wrong = format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, sha256(b"x"));
-        let blob = format!("blobs/sha256/{}", &sha256(b"x")[SHA256.len()..]);
-        let told = told(&archive(&[("index.json", wrong.as_bytes()), (&blob, b"z")]));
-        assert!(told.contains(&sha256(b"z")), "{told}");
-    }
-}
+mod tests;

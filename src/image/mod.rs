@@ -12,6 +12,7 @@
 //! - [`load`], `save`: archives of images, for machines without a registry
 //! - [`disk`], `owners`: the file system and its descriptor
 
+mod digest;
 pub mod disk;
 pub mod layer;
 pub mod load;

@@ -11,3 +11,8 @@ pub fn architecture() -> &'static str {
         other => other,
     }
 }
+
+/// Both, `linux/amd64`.
+pub fn own() -> String {
+    format!("{OS}/{}", architecture())
+}

@@ -14,8 +14,8 @@ use oci_client::secrets::RegistryAuth;
 use sha2::{Digest as _, Sha256};
 
 use super::pull::{Login, Registries, TOLD_EVERY, Told, tell};
-use super::store::{SHA256, short};
-use super::{ImageError, Name, io_error, platform};
+use super::store::short;
+use super::{ImageError, Name, digest, io_error, platform};
 
 /// A registry that says nothing for so long is given up.
 const SILENT_MOST: Duration = Duration::from_secs(60);
@@ -121,7 +121,7 @@ fn refused(name: &Name, at: &Reference, error: OciDistributionError) -> ImageErr
         OciDistributionError::ImageManifestNotFoundError(what) if what.contains("platform") => {
             ImageError::Platform {
                 name: tagged,
-                asked: format!("{}/{}", platform::OS, platform::architecture()),
+                asked: platform::own(),
             }
         }
         OciDistributionError::ImageManifestNotFoundError(_)
@@ -183,7 +183,7 @@ pub(super) async fn config(found: &Found) -> Result<Vec<u8>, ImageError> {
             return Err(ImageError::Malformed("the configuration has no end".into()));
         }
     }
-    check(&descriptor.digest, Sha256::digest(&bytes).as_slice())?;
+    digest::same(&descriptor.digest, &digest::of(&bytes))?;
     Ok(bytes)
 }
 
@@ -192,18 +192,6 @@ fn broken(found: &Found, error: impl std::fmt::Display) -> ImageError {
         registry: found.at.resolve_registry().to_owned(),
         reason: error.to_string(),
     }
-}
-
-fn check(digest: &str, found: &[u8]) -> Result<(), ImageError> {
-    let digits: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-    let found = format!("{SHA256}{digits}");
-    if found == digest {
-        return Ok(());
-    }
-    Err(ImageError::Digest {
-        digest: digest.to_owned(),
-        found,
-    })
 }
 
 /// A layer into a file, from where an earlier attempt has ended. The file is whole when this succeeds.
@@ -261,7 +249,7 @@ pub(super) async fn fetch(
         ));
     }
     tell(told, id, "Verifying Checksum", None);
-    if let Err(error) = check(&layer.digest, hash.finalize().as_slice()) {
+    if let Err(error) = digest::same(&layer.digest, &digest::finished(hash)) {
         // Nothing of it is worth going on with.
         fs::remove_file(partial).map_err(io_error("delete", partial))?;
         return Err(error);

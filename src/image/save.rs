@@ -6,9 +6,8 @@ use std::io::{self, Read as _, Write};
 
 use serde_json::{Value, json};
 
-use super::load::sha256;
 use super::store::{hex, is_digest};
-use super::{Image, ImageError, Images, Name, io_error};
+use super::{Image, ImageError, Images, Name, digest, io_error};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -109,7 +108,7 @@ impl Images {
                 "layers": layers,
             });
             let manifest = manifest.to_string();
-            let digest = sha256(manifest.as_bytes());
+            let digest = digest::of(manifest.as_bytes());
             document(&mut archive, &blob(&digest), &manifest)?;
             let one = json!({ "mediaType": MANIFEST, "digest": digest, "size": manifest.len() });
             manifests.extend(entries(&one, names));

@@ -11,6 +11,29 @@ use super::Channel;
 /// it: processes may be added to it.
 pub const EMERGENCY: &str = "emergency";
 
+/// The [`Control::Stage`] of a guest that has done all that is configured.
+pub const BOOTED: &str = "boot";
+
+/// What [`Exec::service`] may be.
+pub mod service {
+    /// What is at a path (`args`: the path): an entry, and the end ([`crate::files`]).
+    pub const STAT: &str = "stat";
+    /// The same, and then the file or the whole folder.
+    pub const GET: &str = "get";
+    /// Entries that stdin brings are put into a folder (`args`: its path, [`OWN`], [`KEEP_KINDS`]).
+    pub const PUT: &str = "put";
+    /// What is put is to be the container's user's.
+    pub const OWN: &str = "own";
+    /// No folder takes the place of something else, and nothing else a folder's.
+    pub const KEEP_KINDS: &str = "keep-kinds";
+    /// What the container takes of its machine, again and again.
+    pub const FIGURES: &str = "figures";
+    /// Its processes stand still.
+    pub const FREEZE: &str = "freeze";
+    /// They go on.
+    pub const THAW: &str = "thaw";
+}
+
 /// One control message. `type` names it on the wire.
 ///
 /// A guest reads the listener's four messages by hand ([`from_listener`]): serde's derive of the
@@ -169,7 +192,7 @@ pub struct Exec {
     /// with ([`sign`](super::sign)), in hexadecimal digits; empty: no upgrade.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub upgrade: String,
-    /// No program: what process 1 itself is to do, with `args` as that takes them. Its session is a direct one.
+    /// No program: what process 1 itself is to do ([`service`]), with `args` as that takes them. Its session is a direct one.
     /// Empty: nothing.
     #[cfg_attr(feature = "appliance", serde(default))]
     pub service: String,

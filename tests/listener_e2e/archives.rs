@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::appliance::Appliance;
 use crate::docker::{Docker, clients, ended};
-use crate::images::{debugfs, disk, engine};
+use crate::images::{debugfs, disk, each, engine};
 use crate::registry::{Entry, Registry, gzip, layer};
 
 /// Whether it is there; where tools are required it must be.
@@ -113,10 +113,8 @@ fn other_tools_read_what_is_saved_and_what_they_save_is_loaded() {
     if !has("skopeo") {
         return;
     }
-    for program in clients() {
-        let (appliance, registry) = engine("/bin/true", &["--disk-size", "64m"]);
-        let docker = Docker::new(program, &appliance);
-        put(&registry);
+    each(|docker, appliance, registry| {
+        put(registry);
         docker.ok(&["pull", "-q", "tree"]);
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -135,19 +133,17 @@ fn other_tools_read_what_is_saved_and_what_they_save_is_loaded() {
         for form in ["docker-archive", "oci-archive"] {
             let told = docker.ok(&["load", "-q", "-i", &file(form)]);
             assert!(told.contains("Loaded image"), "{told}");
-            assert_eq!(debugfs(&disk(&appliance), "cat cache/new"), "new");
+            assert_eq!(debugfs(&disk(appliance), "cat cache/new"), "new");
             let all = docker.ok(&["images", "-q", "--no-trunc"]);
             docker.ok(&["rmi", "-f", all.trim()]);
         }
-    }
+    });
 }
 
 #[test]
 fn what_cannot_be_saved_or_loaded_is_told_and_leaves_nothing() {
-    for program in clients() {
-        let (appliance, registry) = engine("/bin/true", &["--disk-size", "64m"]);
-        let docker = Docker::new(program, &appliance);
-        put(&registry);
+    each(|docker, appliance, registry| {
+        put(registry);
         docker.ok(&["pull", "-q", "tree"]);
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -197,7 +193,7 @@ fn what_cannot_be_saved_or_loaded_is_told_and_leaves_nothing() {
         fails(&old(out, ""), "leads out of it");
         let said = docker.fails(&["save", "-o", &file("x"), "nothing"], 1);
         assert!(said.contains("No such image: nothing"), "{said}");
-    }
+    });
 }
 
 /// A line for each path below a folder: kind, permissions, owner, time, contents or target. A link's time and the bits
@@ -223,10 +219,8 @@ fn the_file_system_is_the_one_that_another_tool_unpacks() {
     if !has("umoci") || !has("skopeo") || !rustix::process::getuid().is_root() {
         return;
     }
-    for program in clients() {
-        let (appliance, registry) = engine("/bin/true", &["--disk-size", "64m"]);
-        let docker = Docker::new(program, &appliance);
-        put(&registry);
+    each(|docker, appliance, registry| {
+        put(registry);
         docker.ok(&["pull", "-q", "tree"]);
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -246,10 +240,10 @@ fn the_file_system_is_the_one_that_another_tool_unpacks() {
             ],
         );
         std::fs::create_dir(file("ours")).expect("a folder");
-        debugfs(&disk(&appliance), &format!("rdump / {}", file("ours")));
+        debugfs(&disk(appliance), &format!("rdump / {}", file("ours")));
         let theirs = listing(&folder.path().join("bundle/rootfs"));
         let ours = listing(&folder.path().join("ours"));
         assert!(theirs.len() > 5, "{theirs:?}");
         assert_eq!(ours, theirs);
-    }
+    });
 }

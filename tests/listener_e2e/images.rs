@@ -19,7 +19,7 @@ pub fn engine(medium: &str, more: &[&str]) -> (Appliance, Registry) {
     (appliance, registry)
 }
 
-fn each(test: impl Fn(&Docker, &Appliance, &Registry)) {
+pub fn each(test: impl Fn(&Docker, &Appliance, &Registry)) {
     for program in clients() {
         // Any file will do: nothing boots from it.
         let (appliance, registry) = engine("/bin/true", &["--disk-size", "64m"]);

@@ -17,16 +17,13 @@ use super::event_loop::now;
 use super::machine::Machine;
 use super::session::{OwnEnds, Place, Role, Session};
 use crate::config::model;
-use crate::files::{Failure, GET, PUT, STAT, Trouble};
+use crate::files::{Failure, Trouble};
+use crate::link::control::service::{FIGURES, FREEZE, GET, KEEP_KINDS, OWN, PUT, STAT, THAW};
 use crate::link::{Channel, Exec};
 use crate::plan::user;
 use crate::sys::inside::Inside;
 use crate::sys::namespaces::Namespaces;
 
-/// What [`Exec::service`] may be besides those of files.
-const FIGURES: &str = "figures";
-const FREEZE: &str = "freeze";
-const THAW: &str = "thaw";
 /// No signal spares these.
 const KILL: i32 = libc::SIGKILL;
 
@@ -156,12 +153,12 @@ impl<'a> Service<'a> {
             THAW => freezer::set(false),
             STAT | GET => get::get(path, self.what == GET, out),
             _ => {
-                let owner = is("own").then(|| self.owner()).transpose()?;
+                let owner = is(OWN).then(|| self.owner()).transpose()?;
                 let stdin = ends.stdin.as_ref().ok_or_else(|| Failure {
                     trouble: Trouble::Failed,
                     text: "there is no stdin".into(),
                 })?;
-                put::put(path, owner, is("keep-kinds"), stdin.as_fd())
+                put::put(path, owner, is(KEEP_KINDS), stdin.as_fd())
             }
         }
     }

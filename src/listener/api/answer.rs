@@ -6,8 +6,9 @@ use bytes::{Buf as _, Bytes};
 
 use super::error::ApiError;
 use super::exec;
-use crate::files::{Decoder, Entry, Event, Failure, Malformed, PUT, Trouble};
+use crate::files::{Decoder, Entry, Event, Failure, Malformed, Trouble};
 use crate::link::Exec;
+use crate::link::control::service::PUT;
 use crate::listener::container::{AskError, Asked, Container};
 
 /// One part of it.

@@ -21,6 +21,9 @@ use crate::listener::machines;
 use crate::listener::signals;
 use crate::listener::store::Whose;
 
+/// The signal that nobody survives, and the one that a container ends by unless it says another.
+const KILL: &str = "SIGKILL";
+const USUAL_STOP_SIGNAL: &str = "SIGTERM";
 /// Seconds between the stop signal and SIGKILL, when nobody says another number.
 const STOP_GRACE_S: i64 = 10;
 /// What a VM may take beyond the grace until its exit is known, before `stop` says that it failed.
@@ -98,21 +101,22 @@ pub(super) async fn kill(
     let signal = signals::canonical(text)
         .ok_or_else(|| ApiError::bad_request(format!("Invalid signal: {text}")))?;
     container.signal(&signal)?;
-    let own = container.made().and_then(|made| made.spec.stop_signal());
-    let own = own.and_then(|own| signals::canonical(&own));
-    if signal == "SIGKILL" || signal == own.as_deref().unwrap_or("SIGTERM") {
-        let thawed = pause::thaw(&container).await;
-        // SIGKILL ends who stands still, too: the machine may be on its way off by now.
-        if signal != "SIGKILL" {
-            thawed?;
-        }
-    }
-    if signal == "SIGKILL" {
+    if signal == KILL {
+        // It ends who stands still, too: the machine may be on its way off by now.
+        let _ = pause::thaw(&container).await;
         // As with docker: whoever has killed it may remove it. One that cannot die is told so by its state.
-        let ended = container.wait(Condition::NotRunning);
-        let _ = timeout(KILL_WAIT, ended).await;
+        let _ = timeout(KILL_WAIT, container.wait(Condition::NotRunning)).await;
+    } else if signal == stop_signal(&container) {
+        pause::thaw(&container).await?;
     }
     Ok(done())
+}
+
+/// The signal that ends it.
+fn stop_signal(container: &Container) -> String {
+    let own = container.made().and_then(|made| made.spec.stop_signal());
+    own.and_then(|own| signals::canonical(&own))
+        .unwrap_or_else(|| USUAL_STOP_SIGNAL.to_owned())
 }
 
 pub(super) async fn stop(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::params::Params;
 use super::{Api, RawParams, control, done, find};
-use crate::image::platform::architecture;
+use crate::image::platform;
 use crate::listener::machines::{self, MachineError, Machines};
 use crate::listener::vm::Shared;
 
@@ -67,10 +67,10 @@ pub(super) async fn create(
 
 /// Another platform than this machine's is not emulated.
 pub(super) fn platform(params: &Params) -> Result<(), ApiError> {
-    let own = format!("linux/{}", architecture());
+    let own = platform::own();
     match params.text("platform") {
         None => Ok(()),
-        Some(asked) if asked == own || asked == "linux" => Ok(()),
+        Some(asked) if asked == own || asked == platform::OS => Ok(()),
         Some(asked) => Err(ApiError::bad_request(format!(
             "platform {asked}: VMs of this appliance are {own}"
         ))),

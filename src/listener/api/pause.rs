@@ -1,13 +1,15 @@
 //! `docker pause` and `unpause`: the container's processes stand still, its machine does not.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::answer::{ask, done};
 use super::error::ApiError;
 use super::{Api, find};
+use crate::link::control::service::{FREEZE, THAW};
 use crate::listener::container::{ClientError, Container};
-use std::sync::Arc;
 
 pub(super) async fn pause(
     State(shared): Api,
@@ -20,7 +22,7 @@ pub(super) async fn pause(
             "Container {name} is already paused"
         )));
     }
-    set(&container, "freeze").await
+    set(&container, FREEZE).await
 }
 
 pub(super) async fn unpause(
@@ -34,13 +36,13 @@ pub(super) async fn unpause(
             "Container {name} is not paused"
         )));
     }
-    set(&container, "thaw").await
+    set(&container, THAW).await
 }
 
 /// Whoever is to end has to hear of it.
 pub(super) async fn thaw(container: &Arc<Container>) -> Result<(), ApiError> {
     if container.is_paused() {
-        set(container, "thaw").await?;
+        set(container, THAW).await?;
     }
     Ok(())
 }
@@ -51,6 +53,6 @@ async fn set(container: &Arc<Container>, service: &str) -> Result<Response, ApiE
     }
     container.takes_execs(true)?;
     done(ask(container, service, Vec::new())?).await?;
-    container.set_paused(service == "freeze");
+    container.set_paused(service == FREEZE);
     Ok(super::done())
 }

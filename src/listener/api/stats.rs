@@ -20,13 +20,12 @@ use super::error::ApiError;
 use super::params::Params;
 use super::shape::rfc3339;
 use super::{Api, RawParams, find};
+use crate::link::control::service::FIGURES;
 use crate::listener::clock::now_ns;
 use crate::listener::container::Container;
 
 /// Between two looks at a container that does not run.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The service that tells them.
-const FIGURES: &str = "figures";
 
 pub(super) async fn stats(
     State(shared): Api,

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::life::{START_MOST, parts};
 use super::{MachineError, forget_key, volumes};
 use crate::config::model::Secret;
-use crate::link::control::EMERGENCY;
+use crate::link::control::{BOOTED, EMERGENCY};
 use crate::listener::clock::now_ns;
 use crate::listener::container::{ClientError, Container};
 use crate::listener::keys;
@@ -19,8 +19,6 @@ use crate::listener::registry::LENT;
 use crate::listener::store::state::State;
 use crate::listener::vm::Shared;
 
-/// The stage that a machine tells when all that is configured has been done.
-const BOOTED: &str = "boot";
 /// One that nobody asks any more stays on for so long.
 const IDLE: Duration = Duration::from_secs(3);
 /// Whoever wants the container itself waits for what is being copied, for so long.

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::fields::{Fields, Wish, is_empty};
 use super::names::is_name;
 use crate::config::model::{CopyMode, Mount};
+use crate::listener::keys;
 use crate::provider::label;
 use crate::provider::vmx::VOLUMES_MOST;
 
@@ -118,7 +119,7 @@ fn called(seed: [u8; 32], number: usize) -> String {
         .chain_update(seed)
         .chain_update(number.to_le_bytes())
         .finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    keys::hex(&digest)
 }
 
 fn add_tmpfs(mounts: &mut BTreeMap<String, Mount>, path: &str, mode: String) {

@@ -26,7 +26,8 @@ use super::error::ApiError;
 use super::params::Params;
 use super::shape::rfc3339;
 use super::{Api, RawParams, find};
-use crate::files::{Entry, Failure, GET, Kind, PUT, STAT, Trouble, write_end};
+use crate::files::{Entry, Failure, Kind, Trouble, write_end};
+use crate::link::control::service::{GET, KEEP_KINDS, OWN, PUT, STAT};
 use crate::listener::container::Container;
 use crate::listener::machines::{Answering, answering};
 use crate::listener::vm::Shared;
@@ -87,10 +88,7 @@ pub(super) async fn put(
         let files = Files::of(&shared, &id, &query).await?;
         let params = Params(query);
         let mut args = vec![files.path.clone()];
-        for (name, word) in [
-            ("copyUIDGID", "own"),
-            ("noOverwriteDirNonDir", "keep-kinds"),
-        ] {
+        for (name, word) in [("copyUIDGID", OWN), ("noOverwriteDirNonDir", KEEP_KINDS)] {
             if params.flag(name) {
                 args.push(word.to_owned());
             }
