@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::seats::{Access, Granted, Taken};
 use super::stdin::Stdin;
-use super::{Container, Inner};
+use super::{Container, Inner, LinkState};
 use crate::link::{Channel, Control};
 use crate::listener::store::state::{ContainerRecord, State, StoredExit};
 use crate::listener::store::{StateError, Whose};
@@ -378,7 +378,7 @@ impl Container {
             return Err(ClientError::Running(inner.called()));
         }
         inner.removed = true;
-        inner.link_up = false;
+        inner.link = LinkState::Down;
         if let Some(connection) = inner.connection.take() {
             connection.close();
         }
@@ -451,7 +451,8 @@ impl Inner {
     }
 
     pub(super) fn command(&mut self, message: Control) -> Result<(), ClientError> {
-        let Some(connection) = self.connection.clone().filter(|_| self.link_up) else {
+        let open = self.link != LinkState::Down;
+        let Some(connection) = self.connection.clone().filter(|_| open) else {
             return Err(ClientError::NoLink(self.called()));
         };
         if !self.outgoing.push(message) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Container, Inner, RunWatch};
+use super::{Container, Inner, LinkState, RunWatch};
 use crate::config::model::Session;
 use crate::link::{Channel, Control};
 use crate::listener::machines::{Health, Lent, Spec};
@@ -189,7 +189,7 @@ impl Container {
         if !inner.not_begun() && inner.settle(now_ns, true) {
             inner.save(&self.dir);
         }
-        inner.link_up = false;
+        inner.link = LinkState::Down;
         inner.machine = Some(Machine { on: false, over });
         self.publish(&inner, true);
     }

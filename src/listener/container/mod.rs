@@ -63,7 +63,7 @@ struct Inner {
     record: ContainerRecord,
     log: Log,
     connection: Option<Arc<Connection>>,
-    link_up: bool,
+    link: LinkState,
     outgoing: Outgoing,
     stdin: BTreeMap<Channel, Stdin>,
     /// Clients attached to the container's own session.
@@ -86,6 +86,21 @@ struct Inner {
     machine: Option<made::Machine>,
     /// The container's own.
     direct: Arc<Direct>,
+}
+
+/// How far the link of a VM is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkState {
+    Down,
+    /// The VM has said hello: what it is told waits for the handshake's end, a round trip away.
+    Opening,
+    Up,
+}
+
+impl LinkState {
+    fn is_up(self) -> bool {
+        self == Self::Up
+    }
 }
 
 /// A time without link that has begun; see [`Container::give_up`].
@@ -173,7 +188,7 @@ impl Container {
                 record,
                 log,
                 connection: None,
-                link_up: false,
+                link: LinkState::Down,
                 outgoing: Outgoing::default(),
                 stdin: BTreeMap::new(),
                 seats: Seats::default(),
@@ -214,7 +229,7 @@ impl Container {
         let made = self.made.get();
         Snapshot {
             record: inner.record.clone(),
-            link_up: inner.link_up,
+            link_up: inner.link.is_up(),
             attached: inner.seats.counts(),
             origin: inner.connection.as_ref().map(|c| c.origin()),
             positions: inner.log.positions().clone(),
@@ -267,7 +282,7 @@ impl Container {
         if changed {
             let now = Known::of(
                 &inner.record,
-                inner.link_up,
+                inner.link.is_up(),
                 inner.removed,
                 inner.machine.is_some(),
             );

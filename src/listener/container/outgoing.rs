@@ -37,6 +37,12 @@ impl Outgoing {
         true
     }
 
+    /// Messages that the guest is not known to have.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.kept.len()
+    }
+
     /// A new connection: the guest has counted `received` messages.
     pub(super) fn resume(&mut self, received: u64) {
         let have = received

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::connection::Presence;
 use super::stdin::Stdin;
-use super::{Absence, Connection, Container, Inner, Origin};
+use super::{Absence, Connection, Container, Inner, LinkState, Origin};
 use crate::link::{Control, Hello, Link, Resume, Stream};
 use crate::listener::last_words;
 use crate::listener::store::state::State;
@@ -98,7 +98,7 @@ impl Container {
         {
             old.close();
         }
-        inner.link_up = false;
+        inner.link = LinkState::Opening;
         inner.absence += 1;
         let resume = Resume {
             messages: inner.record.run.messages,
@@ -152,8 +152,8 @@ impl Container {
     /// Both ends know each other.
     pub fn link_up(&self, connection: &Arc<Connection>) {
         let mut inner = self.lock();
-        if inner.owned_by(connection) && !inner.link_up {
-            inner.link_up = true;
+        if inner.owned_by(connection) && !inner.link.is_up() {
+            inner.link = LinkState::Up;
             // Its guest has taken the last of them.
             if let Some(last) = inner.welcomes.as_mut().and_then(|welcomes| welcomes.pop()) {
                 inner.welcomes = Some(vec![last]);
@@ -171,7 +171,7 @@ impl Container {
         if !inner.owned_by(connection) {
             return None;
         }
-        inner.link_up = false;
+        inner.link = LinkState::Down;
         inner.absence += 1;
         self.publish(&inner, true);
         Some(Absence(inner.absence))
@@ -209,7 +209,7 @@ impl Container {
         if let Some(events) = self.events.get() {
             events.tell(&inner.record, "panic", vec![("reason", reason)]);
         }
-        inner.link_up = false;
+        inner.link = LinkState::Down;
         inner.absence += 1;
         inner.settle(now_ns, true);
         inner.save(&self.dir);
@@ -230,7 +230,7 @@ impl Container {
             return None;
         }
         inner.connection = None;
-        inner.link_up = false;
+        inner.link = LinkState::Down;
         inner.absence += 1;
         inner.up_ms = inner.up_ms.max(connection.up_ms.load(Ordering::Relaxed));
         let console = last_words::lines(noise);
@@ -254,7 +254,7 @@ impl Container {
     /// happens when it has come back meanwhile.
     pub fn give_up(&self, absence: Absence, now_ns: u64) {
         let mut inner = self.lock();
-        if inner.absence == absence.0 && !inner.link_up && inner.settle(now_ns, true) {
+        if inner.absence == absence.0 && !inner.link.is_up() && inner.settle(now_ns, true) {
             tracing::warn!(id = self.id, state = ?inner.record.state, "VM given up");
             inner.save(&self.dir);
             self.publish(&inner, true);
@@ -286,7 +286,7 @@ impl Container {
 impl Inner {
     /// The connection of another VM whose link is up.
     fn other(&self, connection: &Arc<Connection>) -> Option<Arc<Connection>> {
-        let other = self.connection.clone().filter(|_| self.link_up)?;
+        let other = self.connection.clone().filter(|_| self.link.is_up())?;
         (!Arc::ptr_eq(&other, connection)).then_some(other)
     }
 

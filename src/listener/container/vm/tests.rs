@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::link::Identity;
+use crate::listener::container::ClientError;
 use crate::listener::store::Rotation;
 
 fn connection() -> Arc<Connection> {
@@ -93,4 +94,22 @@ fn of_two_that_are_there_the_newcomer_is_a_copy_and_after_a_silence_it_is_the_on
         assert_eq!(matches!(told, Ok(Welcomed::Back(_))), !there, "{told:?}");
         assert_eq!(old.closed(), !there);
     }
+}
+
+/// A client that has seen the container in a list stops it before the handshake's end.
+#[test]
+fn a_stop_that_comes_in_the_middle_of_the_handshake_is_kept_and_one_without_a_vm_is_refused() {
+    let (_dir, container) = container();
+    let there = connection();
+    assert!(container.hello(&hello(0, 10, 5), &there, 1).is_ok());
+    assert!(!container.snapshot().link_up);
+    assert!(container.stop(5).is_ok());
+    assert_eq!(container.lock().outgoing.waiting(), 1);
+
+    assert!(container.link_down(&there).is_some());
+    let told = container.stop(5);
+    assert!(matches!(told, Err(ClientError::NoLink(_))), "{told:?}");
+    container.disconnected(&there, b"", 2);
+    let told = container.stop(5);
+    assert!(matches!(told, Err(ClientError::NoLink(_))), "{told:?}");
 }
