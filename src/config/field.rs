@@ -45,6 +45,8 @@ pub(crate) enum Entry<'a> {
     Link,
     /// A setting of the isolation.
     Isolation,
+    /// A setting of names.
+    Names,
     /// The entry of a map, by its key.
     In(Map, &'a str),
 }
@@ -106,6 +108,7 @@ pub(crate) fn name(
         Entry::Top => String::new(),
         Entry::Link => format!("{}.", LINK.json),
         Entry::Isolation => format!("{}.", ISOLATION.json),
+        Entry::Names => format!("{}.", NAMES.json),
         Entry::In(map, key) => format!("{}.{key}.", map.name()),
     };
     name.push_str(leaf.json);
@@ -157,6 +160,11 @@ pub(crate) const SYSCTLS: Leaf = Leaf::new("sysctls", ISOLATION.path);
 pub(crate) const MASKED_PATHS: Leaf = Leaf::new("maskedPaths", ISOLATION.path);
 pub(crate) const READONLY_PATHS: Leaf = Leaf::new("readonlyPaths", ISOLATION.path);
 pub(crate) const SECCOMP: Leaf = Leaf::new("seccomp", ISOLATION.path);
+/// Ours: the whole of [`Names`](super::names::Names) behind one key.
+pub(crate) const NAMES: Leaf = Leaf::new("names", &["tether", "names"]);
+pub(crate) const NAMES_HOSTS: Leaf = Leaf::new("hosts", NAMES.path);
+pub(crate) const NAMES_SEARCH: Leaf = Leaf::new("search", NAMES.path);
+pub(crate) const NAMES_OPTIONS: Leaf = Leaf::new("options", NAMES.path);
 pub(crate) const LINK_BUFFER: Leaf = Leaf::new("buffer", LINK.path);
 pub(crate) const LINK_FULL: Leaf = Leaf::new("full", LINK.path);
 pub(crate) const LINK_EXIT_WAIT: Leaf = Leaf::new("exitWait", LINK.path);

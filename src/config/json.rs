@@ -23,6 +23,7 @@ use super::model::{
     ContainerVm, CopyMode, Generation, LinkConfig, Mount, Network, Secret, Session, TrustLevel,
     WhenFull,
 };
+use super::names::Names;
 use super::{capability, validate};
 
 /// Reads a document.
@@ -248,6 +249,7 @@ fn container(document: &Object<String, Value>, problems: &mut Vec<Problem>) -> C
             .unwrap_or_default(),
         link: link(&mut fields),
         isolation: isolation(&mut fields),
+        names: names(&mut fields),
         ..ContainerVm::default()
     };
     vm.sessions = entries(document, Map::Sessions, problems, session);
@@ -309,6 +311,20 @@ fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
         masked_paths: fields.paths(&field::MASKED_PATHS),
         readonly_paths: fields.paths(&field::READONLY_PATHS),
         seccomp: fields.get(&field::SECCOMP).cloned(),
+    }
+}
+
+fn names(fields: &mut Fields<'_, '_>) -> Names {
+    let object = fields.parsed(&field::NAMES, "an object", Value::as_object);
+    let mut fields = Fields {
+        object,
+        at: Entry::Names,
+        problems: &mut *fields.problems,
+    };
+    Names {
+        hosts: fields.strings(&field::NAMES_HOSTS),
+        search: fields.strings(&field::NAMES_SEARCH),
+        options: fields.strings(&field::NAMES_OPTIONS),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod isolation;
 pub mod json;
 pub mod model;
 mod mount_source;
+pub mod names;
 mod oci;
 mod port;
 pub mod seccomp;

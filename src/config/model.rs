@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::ip_net::{IpNet, IpNetError};
 use super::isolation::Isolation;
+use super::names::Names;
 
 /// Which encoding a configuration was read from; the same one is written back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +78,9 @@ pub struct ContainerVm {
     pub link: LinkConfig,
     /// How far it is kept from its machine.
     pub isolation: Isolation,
+    /// What it is told of names beside its networks'.
+    #[serde(skip_serializing_if = "is_default")]
+    pub names: Names,
 }
 
 /// One process tree with its own stdin, stdout and stderr.
@@ -317,6 +321,10 @@ pub struct LinkConfig {
     /// Seconds that a machine whose container could not be started stays on for whoever looks into it.
     #[serde(skip_serializing_if = "is_zero")]
     pub emergency_wait: u32,
+}
+
+fn is_default(names: &Names) -> bool {
+    *names == Names::default()
 }
 
 fn is_zero(number: &u32) -> bool {

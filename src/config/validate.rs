@@ -1,6 +1,7 @@
 //! The rules that a configuration keeps, whatever form it came in.
 
 mod isolation;
+mod names;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -98,6 +99,7 @@ pub(crate) fn problems(vm: &ContainerVm, generation: Generation) -> Vec<Problem>
     }
     check.one_default_route(&vm.networks);
     check.isolation(&vm.isolation);
+    check.names(&vm.names);
     if !LINK_BUFFER_BYTES.contains(&vm.link.buffer) {
         check.malformed(
             Entry::Link,

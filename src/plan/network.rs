@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::PublishedPort;
 use crate::config::model::{ContainerVm, IpNet, Network, TrustLevel};
+use crate::config::names::Names;
 
 /// A vNIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ impl Endpoint {
 }
 
 /// `/etc/hosts`: this host by its name, and by that with its domain.
-pub fn hosts(hostname: &str, domain: &str, addresses: &[IpAddr]) -> String {
+pub fn hosts(hostname: &str, domain: &str, addresses: &[IpAddr], names: &Names) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -193,7 +194,7 @@ pub fn hosts(hostname: &str, domain: &str, addresses: &[IpAddr]) -> String {
     } else {
         format!("{hostname}.{domain}")
     };
-    let names = if full == short {
+    let own_names = if full == short {
         full
     } else {
         format!("{full} {short}")
@@ -207,16 +208,24 @@ pub fn hosts(hostname: &str, domain: &str, addresses: &[IpAddr]) -> String {
     };
     for address in addresses {
         // Writing to memory cannot fail.
-        let _ = writeln!(text, "{address}\t{names}");
+        let _ = writeln!(text, "{address}\t{own_names}");
+    }
+    for (name, address) in names.hosts() {
+        let _ = writeln!(text, "{address}\t{name}");
     }
     text
 }
 
-/// `/etc/resolv.conf`.
-pub fn resolv_conf(nameservers: &[IpAddr], domain: &str) -> String {
+/// `/etc/resolv.conf`. Domains that are asked for stand in the place of its own.
+pub fn resolv_conf(nameservers: &[IpAddr], domain: &str, names: &Names) -> String {
     let mut text = String::new();
-    if !domain.is_empty() {
-        let _ = writeln!(text, "search {domain}");
+    let search = match names.search.as_slice() {
+        [] => domain.to_owned(),
+        [none] if none == "." => String::new(),
+        asked => asked.join(" "),
+    };
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {search}");
     }
     let mut told: Vec<&IpAddr> = Vec::new();
     for server in nameservers {
@@ -224,6 +233,9 @@ pub fn resolv_conf(nameservers: &[IpAddr], domain: &str) -> String {
             let _ = writeln!(text, "nameserver {server}");
             told.push(server);
         }
+    }
+    if !names.options.is_empty() {
+        let _ = writeln!(text, "options {}", names.options.join(" "));
     }
     text
 }
@@ -319,17 +331,38 @@ mod tests {
 
     #[test]
     fn files_name_the_host_and_who_knows_names() {
-        let text = hosts("web", "example.test", &["10.0.2.15".parse().unwrap()]);
+        let none = Names::default();
+        let names = Names {
+            hosts: vec!["db:10.0.0.7".into(), "six=[fd00::8]".into()],
+            search: vec!["a.test".into(), "b.test".into()],
+            options: vec!["ndots:1".into(), "rotate".into()],
+        };
+        let text = hosts(
+            "web",
+            "example.test",
+            &["10.0.2.15".parse().unwrap()],
+            &names,
+        );
         assert!(
-            text.ends_with("10.0.2.15\tweb.example.test web\n"),
+            text.ends_with("10.0.2.15\tweb.example.test web\n10.0.0.7\tdb\nfd00::8\tsix\n"),
             "{text}"
         );
-        assert!(hosts("web", "", &[]).ends_with("127.0.1.1\tweb\n"));
-        assert!(hosts("a.b", "c", &[]).ends_with("127.0.1.1\ta.b a\n"));
+        assert!(hosts("web", "", &[], &none).ends_with("127.0.1.1\tweb\n"));
+        assert!(hosts("a.b", "c", &[], &none).ends_with("127.0.1.1\ta.b a\n"));
         let server: IpAddr = "10.0.2.3".parse().unwrap();
         assert_eq!(
-            resolv_conf(&[server, server], "example.test"),
+            resolv_conf(&[server, server], "example.test", &none),
             "search example.test\nnameserver 10.0.2.3\n"
         );
+        assert_eq!(
+            resolv_conf(&[server], "example.test", &names),
+            "search a.test b.test\nnameserver 10.0.2.3\noptions ndots:1 rotate\n"
+        );
+        let nowhere = Names {
+            search: vec![".".into()],
+            ..Names::default()
+        };
+        let text = resolv_conf(&[server], "example.test", &nowhere);
+        assert_eq!(text, "nameserver 10.0.2.3\n");
     }
 }

@@ -25,9 +25,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
 
+use super::networks::Networks;
 use super::volumes::Volumes;
-use super::{Found, Machine, Off, Provider, ProviderError, Volume, vmx};
+use super::{Found, Machine, Network, Off, Provider, ProviderError, Volume, Wiring, vmx};
 use crate::config::model::Secret;
+use crate::lan::Names;
 use crate::vmm::on_disk;
 use crate::vmm::power;
 
@@ -60,6 +62,7 @@ const SOCKET_PATH_MOST: usize = 107;
 pub struct Local {
     dir: PathBuf,
     volumes: Volumes,
+    networks: Networks,
     /// What they boot from.
     medium: PathBuf,
     /// `vmx`, which runs them.
@@ -73,19 +76,20 @@ pub(super) fn io_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error
     move |source| ProviderError::Io { step, path, source }
 }
 
-fn digits(id: &str) -> &str {
+pub(super) fn digits(id: &str) -> &str {
     id.get(..DIGITS).unwrap_or(id)
 }
 
 impl Local {
-    /// Machines in this folder, which boot from `medium`, and volumes in the other.
+    /// Machines, volumes and networks in folders of this one; machines boot from `medium`.
     ///
     /// # Errors
-    /// A folder cannot be made, the first one's path is too long, the medium is not there, or `vmx` is not beside this program.
-    pub fn open(dir: &Path, volumes: &Path, medium: &Path) -> Result<Self, ProviderError> {
+    /// A folder cannot be made, its path is too long, the medium is not there, or `vmx` is not beside this program.
+    pub fn open(state: &Path, medium: &Path) -> Result<Self, ProviderError> {
         let medium = medium
             .canonicalize()
             .map_err(io_error("find the medium that machines boot from,", medium))?;
+        let dir = &state.join("machines");
         fs::create_dir_all(dir).map_err(io_error("make folder", dir))?;
         let dir = dir.canonicalize().map_err(io_error("find", dir))?;
         let longest = power::socket(&dir.join("x".repeat(DIGITS)).join(FILE));
@@ -105,7 +109,8 @@ impl Local {
         }
         Ok(Self {
             dir,
-            volumes: Volumes::open(volumes)?,
+            volumes: Volumes::open(&state.join("volumes"))?,
+            networks: Networks::open(&state.join("networks"), &program)?,
             medium,
             program,
             on: Arc::default(),
@@ -208,12 +213,20 @@ impl Local {
             .map_err(io_error("make", &first))
     }
 
+    fn sockets(&self, wiring: &Wiring) -> Vec<PathBuf> {
+        let cables = wiring.cables.iter();
+        cables
+            .map(|one| self.networks.socket(&one.network))
+            .collect()
+    }
+
     fn furnish(&self, machine: &Machine, folder: &Path) -> Result<(), ProviderError> {
         self.disk(&machine.image, &folder.join(vmx::DISK))?;
         let path = folder.join(FILE);
         let volumes = machine.volumes.iter().map(|name| self.volumes.disk(name));
         let volumes: Vec<PathBuf> = volumes.collect();
-        let bytes = vmx::compose(machine, &self.medium, &volumes)?.to_bytes();
+        let sockets = self.sockets(&machine.wiring);
+        let bytes = vmx::compose(machine, &self.medium, &volumes, &sockets)?.to_bytes();
         write_secret(&path, &bytes)
     }
 }
@@ -234,7 +247,12 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ProviderError> {
 
 /// The process that serves the socket of a machine's file, and a connection with it.
 fn server_of(file: &Path) -> Option<(OwnedFd, UnixStream)> {
-    let socket = UnixStream::connect(power::socket(file)).ok()?;
+    server_at(&power::socket(file))
+}
+
+/// The process that serves a socket, and a connection with it.
+pub(super) fn server_at(socket: &Path) -> Option<(OwnedFd, UnixStream)> {
+    let socket = UnixStream::connect(socket).ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
     let pidfd = pidfd_open(peer.pid, PidfdFlags::NONBLOCK).ok()?;
     Some((pidfd, socket))
@@ -243,12 +261,18 @@ fn server_of(file: &Path) -> Option<(OwnedFd, UnixStream)> {
 /// A machine that an appliance before this one has lent is not to be on beside its owner.
 fn end_lent(folder: &Path) -> Result<(), ProviderError> {
     let file = folder.join(LENT);
-    if let Some((process, _socket)) = server_of(&file) {
-        let failed = |errno: rustix::io::Errno| io_error("end the machine of", &file)(errno.into());
-        pidfd_send_signal(&process, Signal::TERM).map_err(failed)?;
-        let mut ended = [PollFd::new(&process, PollFlags::IN)];
-        poll(&mut ended, Some(&OFF_MOST)).map_err(failed)?;
+    match server_of(&file) {
+        Some((process, _socket)) => end(&process, &file),
+        None => Ok(()),
     }
+}
+
+/// Ends the process that serves this, and waits for its end.
+pub(super) fn end(process: &OwnedFd, serves: &Path) -> Result<(), ProviderError> {
+    let failed = |errno: rustix::io::Errno| io_error("end what serves", serves)(errno.into());
+    pidfd_send_signal(process, Signal::TERM).map_err(failed)?;
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut ended, Some(&OFF_MOST)).map_err(failed)?;
     Ok(())
 }
 
@@ -312,6 +336,11 @@ impl Provider for Local {
         if self.lock().contains_key(id) || self.server(id).is_some() {
             return Err(ProviderError::On(id.to_owned()));
         }
+        let (lines, _) = on_disk::load(&file)
+            .map_err(|error| io_error("read", &file)(io::Error::other(error)))?;
+        for socket in vmx::sockets(&lines) {
+            self.networks.serve(&socket)?;
+        }
         self.power_on(id, &file, RUN_LOG)
     }
 
@@ -368,6 +397,11 @@ impl Provider for Local {
             .map_err(|error| io_error("note in", &path)(io::Error::other(error)))
     }
 
+    fn rewire(&self, id: &str, wiring: &Wiring) -> Result<(), ProviderError> {
+        let (path, sockets) = (self.file(id), self.sockets(wiring));
+        on_disk::update(&path, |file| vmx::rewire(file, wiring, &sockets)).map(drop)
+    }
+
     fn rename(&self, id: &str, name: &str) -> Result<(), ProviderError> {
         let path = self.file(id);
         on_disk::update(&path, |file| vmx::rename(file, name)).map(drop)
@@ -383,6 +417,22 @@ impl Provider for Local {
 
     fn volumes(&self) -> Result<Vec<Volume>, ProviderError> {
         self.volumes.list()
+    }
+
+    fn make_network(&self, network: &Network) -> Result<(), ProviderError> {
+        self.networks.make(network)
+    }
+
+    fn remove_network(&self, id: &str) -> Result<(), ProviderError> {
+        self.networks.remove(id)
+    }
+
+    fn networks(&self) -> Result<Vec<Network>, ProviderError> {
+        self.networks.list()
+    }
+
+    fn name_hosts(&self, id: &str, names: &Names) -> Result<(), ProviderError> {
+        self.networks.name_hosts(id, names)
     }
 
     fn list(&self) -> Result<Vec<Found>, ProviderError> {

@@ -4,6 +4,7 @@
 //! A container is a VM, and its state is its .vmx: [`vmx`] writes what a machine is into one, and reads it back.
 
 mod local;
+mod networks;
 pub mod vmx;
 mod volumes;
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 
@@ -19,7 +20,8 @@ pub use local::Local;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::model::{ContainerVm, Secret};
+use crate::config::model::{ContainerVm, IpNet, Network as Endpoint, Secret};
+use crate::lan::Names;
 use crate::vmm::on_disk::DiskError;
 
 /// A VM, as it is to be.
@@ -35,14 +37,25 @@ pub struct Machine {
     pub processors: u32,
     /// Where its link's port connects to.
     pub appliance: Option<SocketAddr>,
-    /// It has a network adapter.
-    pub network: bool,
-    /// Ports of the host that lead into it.
-    pub ports: Vec<Forward>,
+    /// Its network adapters.
+    pub wiring: Wiring,
     /// Names of the volumes that it has, in the order of their places.
     pub volumes: Vec<String>,
     /// What the appliance wants to find again, by names of its own: no guest can read it.
     pub notes: Vec<(String, String)>,
+}
+
+/// A machine's network adapters, and what its guest is told of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wiring {
+    /// One leads outside.
+    pub outside: bool,
+    /// Ports of the host that lead to that one.
+    pub ports: Vec<Forward>,
+    /// Those on networks that machines share, in the order of their places ([`vmx::lan_slot`]).
+    pub cables: Vec<Cable>,
+    /// What the guest is told, by name: it stands in the place of its configuration's own.
+    pub endpoints: BTreeMap<String, Endpoint>,
 }
 
 /// A disk that outlives containers.
@@ -71,6 +84,39 @@ pub fn label(name: &str) -> String {
     let digest = Sha256::digest(name.as_bytes());
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("v{}", digits.get(..15).unwrap_or_default())
+}
+
+/// A network that machines of one host share, with names ([`crate::lan`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its ID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made: nanoseconds since 1970.
+    pub created_ns: u64,
+    /// The addresses on it (IPv4).
+    pub subnet: IpNet,
+    /// Those that are given out, where they are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<IpNet>,
+    /// The host's own address on it, which knows names.
+    pub gateway: Ipv4Addr,
+    /// Nothing leads outside.
+    #[serde(default)]
+    pub internal: bool,
+    /// Docker's labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An adapter on a network that machines share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cable {
+    /// ID of the network.
+    pub network: String,
+    /// The adapter's address, `00:50:56:00:00:02`.
+    pub mac: String,
 }
 
 /// A port of the host that leads to one of the machine.
@@ -130,6 +176,9 @@ pub enum ProviderError {
     /// There is none.
     #[error("there is no machine of {0}")]
     None(String),
+    /// A machine is to be on a network that is not there.
+    #[error("network {0} not found")]
+    NoNetwork(String),
 }
 
 impl From<DiskError> for ProviderError {
@@ -183,6 +232,12 @@ pub trait Provider: Debug + Send + Sync {
     /// It cannot be written.
     fn note(&self, id: &str, name: &str, value: &str) -> Result<(), ProviderError>;
 
+    /// Gives a machine that is off other network adapters.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn rewire(&self, id: &str, wiring: &Wiring) -> Result<(), ProviderError>;
+
     /// Gives a machine another name, whether it is on or not.
     ///
     /// # Errors
@@ -206,6 +261,30 @@ pub trait Provider: Debug + Send + Sync {
     /// # Errors
     /// They cannot be looked through.
     fn volumes(&self) -> Result<Vec<Volume>, ProviderError>;
+
+    /// Makes a network, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn make_network(&self, network: &Network) -> Result<(), ProviderError>;
+
+    /// Deletes a network that no machine is on. What is not there is as well.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    fn remove_network(&self, id: &str) -> Result<(), ProviderError>;
+
+    /// All networks, the oldest first.
+    ///
+    /// # Errors
+    /// They cannot be looked through.
+    fn networks(&self) -> Result<Vec<Network>, ProviderError>;
+
+    /// Who is on a network from now on.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be told.
+    fn name_hosts(&self, id: &str, names: &Names) -> Result<(), ProviderError>;
 
     /// All machines; those that are not whole are swept.
     ///

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Forward, Found, Machine, ProviderError};
+use super::{Forward, Found, Machine, ProviderError, Wiring};
 use crate::config::guestinfo::{self, Keys, KeysError};
 use crate::config::isolation::Isolation;
 use crate::config::model::{ContainerVm, Generation, Secret, Session};
@@ -15,9 +15,16 @@ const NOTE: &str = "tether.";
 /// VMware's prefix for addresses that are given.
 const MAC_PREFIX: &str = "00:50:56";
 /// Before the names of lines that are no other machine's.
-const OF_OWNER: [&str; 3] = ["guestinfo.", "ethernet0.", NOTE];
+const OF_OWNER: [&str; 3] = ["guestinfo.", ADAPTERS, NOTE];
+/// The same of those of network adapters.
+const ADAPTERS: &str = "ethernet";
 /// The adapter's slot: behind the sixth bridge, as VMware counts.
 pub const NIC_SLOT: &str = "192";
+/// The slots of the adapters on networks that machines share begin with this, one bridge each.
+const LAN_SLOT_FIRST: usize = 224;
+const LAN_SLOT_STEP: usize = 32;
+/// Adapters on networks that machines share, at most.
+pub const CABLES_MOST: usize = 8;
 /// The adapter's own place on its bus.
 const ADAPTER_UNIT: u32 = 7;
 /// Volumes of a machine, at most: the bus has 16 places, one of them the adapter's, one the container's own disk's.
@@ -25,7 +32,23 @@ pub const VOLUMES_MOST: usize = 14;
 /// Name of the disk's file in the machine's folder.
 pub const DISK: &str = "disk.vmdk";
 
-/// The lines of a machine that boots from this medium and has these disks beside its own.
+/// Slot of the adapter of [`Machine::cables`] at this place.
+pub fn lan_slot(place: usize) -> String {
+    (LAN_SLOT_FIRST + LAN_SLOT_STEP * place).to_string()
+}
+
+/// The sockets of the networks that a machine shares.
+pub(super) fn sockets(file: &VmxFile) -> Vec<PathBuf> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let all = file.entries().filter_map(|(name, value)| {
+        let name = text(name);
+        let is_one = name.starts_with("ethernet") && name.ends_with(".vnet");
+        is_one.then(|| PathBuf::from(text(value)))
+    });
+    all.collect()
+}
+
+/// The lines of a machine that boots from this medium, has these disks beside its own, and plugs its cables in here.
 ///
 /// # Errors
 /// Its configuration cannot be written as keys.
@@ -33,8 +56,12 @@ pub fn compose(
     machine: &Machine,
     medium: &Path,
     volumes: &[PathBuf],
+    sockets: &[PathBuf],
 ) -> Result<VmxFile, ProviderError> {
-    let config = &machine.config;
+    let config = &ContainerVm {
+        networks: machine.wiring.endpoints.clone(),
+        ..machine.config.clone()
+    };
     let mut file = VmxFile::default();
     let digits: String = config.id.chars().take(12).collect();
     let mut lines: Vec<(String, String)> = Vec::new();
@@ -62,18 +89,8 @@ pub fn compose(
         set(&format!("scsi0:{unit}.deviceType"), "scsi-hardDisk");
         set(&format!("scsi0:{unit}.fileName"), &disk.to_string_lossy());
     }
-    if machine.network {
-        set("ethernet0.present", "TRUE");
-        set("ethernet0.virtualDev", "vmxnet3");
-        set("ethernet0.connectionType", "nat");
-        set("ethernet0.addressType", "static");
-        set("ethernet0.address", &mac(&config.id));
-        set("ethernet0.pciSlotNumber", NIC_SLOT);
-        let ports: Vec<String> = machine.ports.iter().map(Forward::to_string).collect();
-        if !ports.is_empty() {
-            set("ethernet0.forward", &ports.join(","));
-        }
-    }
+    lines.extend(adapters(&config.id, &machine.wiring, sockets));
+    let mut set = |key: &str, value: &str| lines.push((key.to_owned(), value.to_owned()));
     if let Some(appliance) = machine.appliance {
         set("serial0.present", "TRUE");
         set("serial0.fileType", "network");
@@ -89,7 +106,6 @@ pub fn compose(
     for (name, value) in &machine.notes {
         set(&format!("{NOTE}{name}"), value);
     }
-    let wrong = |error: &dyn std::fmt::Display| ProviderError::Config(error.to_string());
     let keys = guestinfo::encode(config, Generation::V1x).map_err(|error| wrong(&error))?;
     for (key, value) in lines.into_iter().chain(keys) {
         file.set(&key, value.as_bytes())
@@ -98,31 +114,121 @@ pub fn compose(
     Ok(file)
 }
 
+/// The lines of its network adapters.
+fn adapters(id: &str, wiring: &Wiring, sockets: &[PathBuf]) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    let mut adapter = |number: usize, own: &[(&str, &str)]| {
+        let usual = [
+            ("present", "TRUE"),
+            ("virtualDev", "vmxnet3"),
+            ("addressType", "static"),
+        ];
+        for (name, value) in usual.iter().chain(own) {
+            lines.push((format!("ethernet{number}.{name}"), (*value).to_owned()));
+        }
+    };
+    if wiring.outside {
+        let ports: Vec<String> = wiring.ports.iter().map(Forward::to_string).collect();
+        let (address, ports) = (mac(id), ports.join(","));
+        let mut own = vec![
+            ("connectionType", "nat"),
+            ("address", address.as_str()),
+            ("pciSlotNumber", NIC_SLOT),
+        ];
+        if !ports.is_empty() {
+            own.push(("forward", &ports));
+        }
+        adapter(0, &own);
+    }
+    for (place, (cable, socket)) in wiring.cables.iter().zip(sockets).enumerate() {
+        let own = [
+            ("connectionType", "custom"),
+            // As VMware's Workstation names what an adapter is plugged into.
+            ("vnet", &*socket.to_string_lossy()),
+            ("address", &cable.mac),
+            ("pciSlotNumber", &lan_slot(place)),
+        ];
+        adapter(place + 1, &own);
+    }
+    lines
+}
+
 /// Gives a machine another name: true, something is to be written.
 ///
 /// # Errors
 /// The lines are no machine's, or the name cannot be written as a key.
 pub fn rename(file: &mut VmxFile, name: &str) -> Result<bool, ProviderError> {
-    let wrong = |error: &dyn std::fmt::Display| ProviderError::Config(error.to_string());
-    let found = read(file, false).ok_or_else(|| wrong(&"its file does not say what it is"))?;
-    let before =
-        guestinfo::encode(&found.config, Generation::V1x).map_err(|error| wrong(&error))?;
-    let mut config = found.config;
-    name.clone_into(&mut config.name);
-    if let Some(session) = config.sessions.get_mut(&config.id) {
-        name.clone_into(&mut session.name);
-    }
-    let digits: String = config.id.chars().take(12).collect();
-    let after = guestinfo::encode(&config, Generation::V1x).map_err(|error| wrong(&error))?;
-    let changed = after
-        .into_iter()
-        .filter(|line| before.get(&line.0) != Some(&line.1));
-    let own = [("displayName".to_owned(), format!("{name}-{digits}"))];
-    for (key, value) in own.into_iter().chain(changed) {
+    let id = reconfigure(file, |config| {
+        name.clone_into(&mut config.name);
+        if let Some(session) = config.sessions.get_mut(&config.id) {
+            name.clone_into(&mut session.name);
+        }
+    })?;
+    let digits: String = id.chars().take(12).collect();
+    let shown = format!("{name}-{digits}");
+    file.set("displayName", shown.as_bytes())
+        .map_err(|error| wrong(&error))?;
+    Ok(true)
+}
+
+/// Gives a machine other network adapters: true, something is to be written.
+///
+/// # Errors
+/// The lines are no machine's, or cannot be written.
+pub(super) fn rewire(
+    file: &mut VmxFile,
+    wiring: &Wiring,
+    sockets: &[PathBuf],
+) -> Result<bool, ProviderError> {
+    let id = reconfigure(file, |config| {
+        config.networks.clone_from(&wiring.endpoints);
+    })?;
+    remove(file, |name| name.starts_with(ADAPTERS));
+    for (key, value) in adapters(&id, wiring, sockets) {
         file.set(&key, value.as_bytes())
             .map_err(|error| wrong(&error))?;
     }
     Ok(true)
+}
+
+fn wrong(error: &dyn std::fmt::Display) -> ProviderError {
+    ProviderError::Config(error.to_string())
+}
+
+/// Changes what the guest is told, and of the lines those that say it otherwise: the container's ID.
+fn reconfigure(
+    file: &mut VmxFile,
+    change: impl FnOnce(&mut ContainerVm),
+) -> Result<String, ProviderError> {
+    let found = read(file, false).ok_or_else(|| wrong(&"its file does not say what it is"))?;
+    let keys = |config: &ContainerVm| {
+        guestinfo::encode(config, Generation::V1x).map_err(|error| wrong(&error))
+    };
+    let before = keys(&found.config)?;
+    let mut config = found.config;
+    change(&mut config);
+    let after = keys(&config)?;
+    remove(file, |name| {
+        before.contains_key(name) && !after.contains_key(name)
+    });
+    for (key, value) in after {
+        if before.get(&key) != Some(&value) {
+            file.set(&key, value.as_bytes())
+                .map_err(|error| wrong(&error))?;
+        }
+    }
+    Ok(config.id)
+}
+
+/// Takes away the lines of such names.
+fn remove(file: &mut VmxFile, is_one: impl Fn(&str) -> bool) {
+    let names = file
+        .entries()
+        .map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+    let names: Vec<String> = names.filter(|name| is_one(name)).collect();
+    for name in names {
+        file.remove(&name);
+    }
 }
 
 /// The lines of another machine that has the same disks: its ID and link key are others, it has no network, and its
@@ -131,7 +237,6 @@ pub fn rename(file: &mut VmxFile, name: &str) -> Result<bool, ProviderError> {
 /// # Errors
 /// The lines are no machine's, or its configuration cannot be written as keys.
 pub fn lent(file: &VmxFile, id: &str, key: &Secret) -> Result<VmxFile, ProviderError> {
-    let wrong = |error: &dyn std::fmt::Display| ProviderError::Config(error.to_string());
     let found = read(file, false).ok_or_else(|| wrong(&"its file does not say what it is"))?;
     let of_owner = found.config.sessions.get(&found.id);
     let session = Session {
@@ -155,12 +260,9 @@ pub fn lent(file: &VmxFile, id: &str, key: &Secret) -> Result<VmxFile, ProviderE
         ..found.config
     };
     let mut lines = file.clone();
-    let names = file
-        .entries()
-        .map(|(name, _)| String::from_utf8_lossy(name).into_owned());
-    for name in names.filter(|name| OF_OWNER.iter().any(|own| name.starts_with(own))) {
-        lines.remove(&name);
-    }
+    remove(&mut lines, |name| {
+        OF_OWNER.iter().any(|own| name.starts_with(own))
+    });
     let mut set = |name: &str, value: &[u8]| lines.set(name, value).map_err(|error| wrong(&error));
     set("displayName", id.as_bytes())?;
     set("serial1.fileName", b"lent.log")?;

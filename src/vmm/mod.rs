@@ -14,6 +14,7 @@ pub mod qmp;
 pub mod run;
 pub mod store;
 pub mod stub;
+pub mod switch;
 pub mod trace;
 pub mod trap;
 

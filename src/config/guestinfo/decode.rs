@@ -2,7 +2,7 @@
 
 use super::keys::Names;
 use super::reader::Reader;
-use super::{Keys, isolation, link};
+use super::{Keys, isolation, link, names};
 use crate::config::error::{Errors, Problem};
 use crate::config::field::{self, Entry, Map};
 use crate::config::model::{
@@ -186,6 +186,9 @@ fn container(reader: &mut Reader<'_>, found: Found, extent: Extent) -> Container
             isolation::EXPECTED,
             isolation::parse,
         )
+        .unwrap_or_default();
+    vm.names = reader
+        .parsed(Entry::Top, &field::NAMES, names::EXPECTED, names::parse)
         .unwrap_or_default();
     let link = reader.parsed(Entry::Top, &field::LINK, link::EXPECTED, link::parse);
     let (link, full_of) = link.unwrap_or_default();

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::keys::{self, Names};
-use super::{VALUE_BYTES, address, isolation, link, slice};
+use super::{VALUE_BYTES, address, isolation, link, names, slice};
 use crate::config::error::Errors;
 use crate::config::field::{self, Entry, Leaf, Map};
 use crate::config::isolation::Isolation;
@@ -196,6 +196,9 @@ impl Writer {
                 &field::READONLY_PATHS,
                 vm.isolation.readonly_paths.is_none(),
             );
+        }
+        if vm.names != Default::default() {
+            self.text(top, &field::NAMES, &names::text(&vm.names));
         }
         let full_of = || {
             let of = vm.sessions.iter();

@@ -16,6 +16,8 @@
 //!   `buffer=1048576,full=block,exitWait=10,stdioGrace=2`, any of them left out.
 //! - `…/tether/isolation`: how far the container is kept from its machine, all in one value:
 //!   `privileged=false,readOnly=true,noNewPrivileges=true,capAdd=NET_ADMIN+SYS_TIME,capDrop=ALL`.
+//! - `…/tether/names`: lines more for the container's hosts and resolv.conf, all in one value:
+//!   `hosts=db:10.0.0.7,search=example.org,options=ndots:1`.
 //! - `…/cmd/Args~json` (of any slice of plain values): the values as a JSON array. A `|` inside a
 //!   value makes the joined form have more pieces than the index says, which the original did
 //!   not notice: it ran the wrong command. Our encoder then writes this key beside the
@@ -26,7 +28,7 @@
 //!
 //! # What is read when
 //! Each read costs the guest five backdoor instructions. [`decode`] reads what PID 1 uses, in
-//! the generation that it finds: 19 keys for the hello-world of 0.4, 30 for that of 1.x.
+//! the generation that it finds: 20 keys for the hello-world of 0.4, 31 for that of 1.x.
 //! [`decode_whole`] reads what the model holds (the image's IDs, the original's private key), for
 //! tools that have the whole map at hand.
 
@@ -36,6 +38,7 @@ mod encode;
 mod isolation;
 pub(crate) mod keys;
 mod link;
+mod names;
 mod reader;
 mod slice;
 mod state;

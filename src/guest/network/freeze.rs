@@ -63,6 +63,7 @@ impl Network {
             routing: Asking::routing().ok(),
             hostname,
             domain: vm.domainname.clone(),
+            names: vm.names.clone(),
             attached,
             furnished: true,
             news: false,

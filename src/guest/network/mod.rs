@@ -22,6 +22,7 @@ use super::event_loop::{EventLoop, Interest, Token, now};
 use super::host::Host;
 use super::machine::Machine;
 use crate::config::model::{ContainerVm, TrustLevel};
+use crate::config::names::Names;
 use crate::net::dhcp::{CLIENT_PORT, Client, Event, Lease, SERVER_PORT};
 use crate::net::firewall::{self, Guarded};
 use crate::net::rtnetlink::{self, Change, Route};
@@ -47,6 +48,7 @@ pub struct Network {
     routing: Option<Asking>,
     hostname: String,
     domain: String,
+    names: Names,
     attached: Vec<Attached>,
     /// The container's files are to follow what changes.
     furnished: bool,
@@ -64,6 +66,7 @@ pub fn begin(machine: &mut Machine, vm: &ContainerVm, hostname: &str) -> Result<
         routing: routing.ok(),
         hostname: hostname.to_owned(),
         domain: vm.domainname.clone(),
+        names: vm.names.clone(),
         attached: Vec::new(),
         furnished: false,
         news: false,
@@ -375,6 +378,12 @@ impl Network {
         used.any(|one| !one.nameservers.is_empty())
     }
 
+    /// It was configured.
+    fn is_fixed(&self, address: IpAddr) -> bool {
+        let mut configured = self.attached.iter().filter_map(|one| one.endpoint.address);
+        configured.any(|own| own.address == address)
+    }
+
     /// Writes the files of the container that name addresses.
     fn tell(&self) {
         if !self.furnished {
@@ -382,21 +391,29 @@ impl Network {
         }
         let used = self.attached.iter().filter_map(|one| one.in_use.as_ref());
         let used: Vec<&InUse> = used.collect();
-        let addresses: Vec<IpAddr> = used.iter().map(|one| one.address.address).collect();
+        // Those that were given to it by name come first: others know it by them.
+        let (fixed, given): (Vec<&InUse>, Vec<&InUse>) = used
+            .iter()
+            .partition(|one| self.is_fixed(one.address.address));
+        let addresses = fixed.iter().chain(&given).map(|one| one.address.address);
+        let addresses: Vec<IpAddr> = addresses.collect();
         let given = used.iter().map(|one| one.domain.as_str());
         let domain = given.fold(self.domain.as_str(), |known, domain| {
             if known.is_empty() { domain } else { known }
         });
         files::write(
             File::Hosts,
-            &plan::hosts(&self.hostname, domain, &addresses),
+            &plan::hosts(&self.hostname, domain, &addresses, &self.names),
         );
         if !self.attached.is_empty() {
             let servers: Vec<IpAddr> = used
                 .iter()
                 .flat_map(|one| one.nameservers.clone())
                 .collect();
-            files::write(File::ResolvConf, &plan::resolv_conf(&servers, domain));
+            files::write(
+                File::ResolvConf,
+                &plan::resolv_conf(&servers, domain, &self.names),
+            );
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn attach(
         tracing::debug!(id, %error, "not started for a client");
     }
     let made = container.made();
-    let ends_stdin = made.is_none_or(|made| made.spec.stdin_once());
+    let ends_stdin = made.is_none_or(|made| made.spec().stdin_once());
     let client = Attached {
         container,
         whose: Whose::Primary,

@@ -114,7 +114,7 @@ pub(super) async fn kill(
 
 /// The signal that ends it.
 fn stop_signal(container: &Container) -> String {
-    let own = container.made().and_then(|made| made.spec.stop_signal());
+    let own = container.made().and_then(|made| made.spec().stop_signal());
     own.and_then(|own| signals::canonical(&own))
         .unwrap_or_else(|| USUAL_STOP_SIGNAL.to_owned())
 }
@@ -148,7 +148,7 @@ pub(super) async fn stop(
 
 /// Seconds that a stop leaves: as asked for, else as the container was made, else docker's.
 pub(super) fn grace(params: &Params, container: &Container) -> Result<u32, ApiError> {
-    let own = container.made().and_then(|made| made.spec.stop_timeout());
+    let own = container.made().and_then(|made| made.spec().stop_timeout());
     let seconds = params.number::<i64>("t")?.or(own);
     // Negative: as long as it takes.
     Ok(u32::try_from(seconds.unwrap_or(STOP_GRACE_S)).unwrap_or(u32::MAX))

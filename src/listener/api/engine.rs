@@ -22,7 +22,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 7] = [
     (
         "/containers/{id}/update",
         "the bounds are in its VM's configuration",
@@ -31,7 +31,6 @@ const REFUSED: [(&str, &str); 8] = [
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),
-    ("/networks/create", "a VM's networks are made where it is"),
     ("/swarm", "no swarm is known here"),
     ("/plugins", "no plugin is known here"),
 ];
@@ -44,7 +43,6 @@ pub(super) fn routes() -> Router<std::sync::Arc<Shared>> {
     let routes = Router::new()
         .route("/version", get(version))
         .route("/info", get(info))
-        .route("/networks", get(|| async { Json(json!([])) }))
         .route("/system/df", get(disk_usage));
     REFUSED.iter().fold(routes, |routes, (path, reason)| {
         let refusal = format!("not possible: {reason}");

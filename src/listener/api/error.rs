@@ -137,8 +137,17 @@ impl From<MachineError> for ApiError {
             MachineError::Wish(Wish::Bad(_))
             | MachineError::BadName(_)
             | MachineError::NotStarted(_) => StatusCode::BAD_REQUEST,
-            MachineError::NoImage(_) | MachineError::NoVolume(_) => StatusCode::NOT_FOUND,
+            MachineError::NoImage(_)
+            | MachineError::NoVolume(_)
+            | MachineError::NoNetwork(_)
+            | MachineError::Provider(ProviderError::NoNetwork(_)) => StatusCode::NOT_FOUND,
+            MachineError::Predefined(_)
+            | MachineError::NetworkJoined { .. }
+            | MachineError::NetworkUsed { .. } => StatusCode::FORBIDDEN,
+            MachineError::NetworkApart { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            MachineError::Wired(_) => StatusCode::CONFLICT,
             MachineError::NameTaken { .. }
+            | MachineError::NetworkTaken(_)
             | MachineError::ImageUsed { .. }
             | MachineError::VolumeUsed { .. }
             | MachineError::VolumeTaken { .. }

@@ -193,7 +193,7 @@ pub(super) fn row(shared: &Shared, image: &Image) -> Value {
     let all = shared.registry.all();
     let of_it = all.iter().filter(|container| {
         let made = container.made();
-        made.is_some_and(|made| made.spec.image_id == image.id)
+        made.is_some_and(|made| made.spec().image_id == image.id)
     });
     json!({
         "Id": image.id,

@@ -12,9 +12,10 @@ use crate::listener::clock::now_ns;
 use crate::listener::container::Snapshot;
 use crate::listener::store::state::State as Life;
 
-/// The filters that are heeded, of docker's; nothing here has networks to choose by.
-const FILTERS: [&str; 10] = [
-    "ancestor", "before", "exited", "health", "id", "label", "name", "since", "status", "volume",
+/// The filters that are heeded, of docker's.
+const FILTERS: [&str; 11] = [
+    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
+    "volume",
 ];
 /// Those that ask for containers that do not run, too, as with docker.
 const OF_ALL: [&str; 4] = ["before", "exited", "since", "status"];
@@ -87,6 +88,11 @@ fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
         "health" => snapshot.health.as_ref().map_or("none", |h| h.status.word()) == value,
         "id" => record.id.starts_with(value),
         "name" => is_named(&record.name, value),
+        "network" => snapshot.spec.as_deref().is_some_and(|spec| {
+            let mut joined = spec.networks.iter();
+            let is_one = joined.any(|one| one.name == value || one.id.starts_with(value));
+            is_one || (value == "bridge" && spec.has_bridge())
+        }),
         "status" => shape::state_word(snapshot) == value,
         // Looked at before.
         _ => true,

@@ -7,6 +7,7 @@ mod blocking;
 mod body;
 mod control;
 mod create;
+mod endpoints;
 mod engine;
 mod error;
 mod events;
@@ -194,6 +195,7 @@ fn router(shared: Arc<Shared>) -> Router {
             get(images::about).post(images::name).delete(images::remove),
         )
         .merge(engine::routes())
+        .merge(networks::routes())
         .fallback(|| async { ApiError::not_found("page not found") })
         .method_not_allowed_fallback(|| async { ApiError::not_found("page not found") })
         .layer(axum::middleware::from_fn(whole))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::networks;
+use super::endpoints;
 use crate::listener::container::{Outcome, Snapshot};
 use crate::listener::machines::{Health, Spec, Status};
 use crate::listener::store::state::{ContainerRecord, State};
@@ -119,7 +119,7 @@ pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
         labels: spec.map_or(BTreeMap::new(), Spec::labels),
         state: state_word(snapshot).to_owned(),
         status: status(snapshot, now_ns),
-        network_settings: json!({ "Networks": networks::by_name(&record.run.network) }),
+        network_settings: json!({ "Networks": endpoints::by_name(snapshot) }),
         mounts: spec.map_or(Vec::new(), mounts),
     }
 }
@@ -182,7 +182,7 @@ pub fn details(snapshot: &Snapshot) -> Value {
             "NetworkMode": "default",
             "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
         },
-        "NetworkSettings": networks::settings(&record.run.network),
+        "NetworkSettings": endpoints::settings(snapshot),
         "Vch": {
             "Link": if snapshot.link_up { "up" } else { "down" },
             "Attached": { "ReadOnly": snapshot.attached.0, "ReadWrite": snapshot.attached.1 },

@@ -16,8 +16,7 @@ const OWN: Channel = Channel(1);
 /// What goes with a container that was made here.
 #[derive(Debug)]
 pub struct Made {
-    /// As it was asked for.
-    pub spec: Arc<Spec>,
+    spec: Mutex<Arc<Spec>>,
     /// Held by whoever powers its machine on or takes it away.
     pub turn: tokio::sync::Mutex<()>,
     /// Somebody wanted it to end.
@@ -37,6 +36,17 @@ pub struct Made {
 }
 
 impl Made {
+    /// As it was asked for.
+    pub fn spec(&self) -> Arc<Spec> {
+        let spec = self.spec.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&spec)
+    }
+
+    /// As it is to be from now on.
+    pub fn set_spec(&self, spec: Spec) {
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
+    }
+
     /// Why its machine went off; empty: nobody has said.
     pub fn said(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +149,7 @@ impl Container {
             over: inner.run_that_is_over(),
         });
         let _ = self.made.set(Made {
-            spec: Arc::new(spec),
+            spec: Mutex::new(Arc::new(spec)),
             turn: tokio::sync::Mutex::default(),
             stopped: AtomicBool::default(),
             restarts: AtomicU64::default(),

@@ -235,7 +235,7 @@ impl Container {
             positions: inner.log.positions().clone(),
             end: inner.log.end(),
             trouble: inner.trouble.clone(),
-            spec: made.map(|made| Arc::clone(&made.spec)),
+            spec: made.map(Made::spec),
             between_runs: inner.between_runs(),
             health: made.and_then(Made::health),
             restarts: made.map_or(0, |made| made.restarts.load(Ordering::Relaxed)),

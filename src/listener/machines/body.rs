@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, Wish};
 use super::health::asked_for;
+use super::lan::Wanted;
 use super::mounts::mounts;
-use super::ports::{forwards, network_mode, networking, networks, ports};
+use super::ports::{forwards, mode, names, ports, servers};
 use super::spec::Spec;
 use crate::config::isolation::Isolation;
 use crate::config::model::{ContainerVm, Session};
@@ -35,7 +36,7 @@ pub(super) struct Setting {
 }
 
 /// Options that cannot be had, and what to do instead.
-const REASONS: [(&str, &str); 10] = [
+const REASONS: [(&str, &str); 9] = [
     (
         "VolumesFrom",
         "is not possible: each container has a disk of its own",
@@ -58,7 +59,6 @@ const REASONS: [(&str, &str); 10] = [
         "is not possible: each container is a machine of its own",
     ),
     ("Links", "is not possible: publish a port instead (-p)"),
-    ("ExtraHosts", "is not done yet"),
     (
         "PublishAllPorts",
         "is not done yet: publish each port by its number (-p)",
@@ -69,21 +69,21 @@ const REASONS: [(&str, &str); 10] = [
     ),
 ];
 
-/// The machine of a request, without ID, name and keys.
+/// The machine of a request, without ID, name and keys, and the networks that it is to share.
 pub(super) fn machine(
     body: &Value,
     image: &Image,
     setting: Setting,
-) -> Result<(Machine, Spec), Wish> {
+) -> Result<(Machine, Spec, Vec<Wanted>), Wish> {
     let config = Fields::of("Config", body)?;
     let host = Fields::of("HostConfig", body.get("HostConfig").unwrap_or(&Value::Null))?;
     config.value("HostConfig");
-    networking(&config)?;
+    let mode = mode(&host, &config)?;
     let session = session(&config, image)?;
     let isolation = isolation(&host)?;
-    let mode = network_mode(&host, config.flag("NetworkDisabled")? == Some(true))?;
-    let forwards = forwards(&host, mode)?;
-    let networks = networks(&host, mode, &forwards)?;
+    let forwards = forwards(&host, mode.outside)?;
+    servers(&host)?;
+    let names = names(&host, mode.outside)?;
     let (memory_mib, processors) = (memory(&host, setting)?, processors(&host)?);
     let (volumes, mounts) = mounts(&host, &config, setting.seed)?;
     let labels = labels(&config, image)?;
@@ -91,7 +91,10 @@ pub(super) fn machine(
     restart(&host)?;
     logging(&host)?;
     let (hostname, domainname) = (config.text("Hostname")?, config.text("Domainname")?);
-    let shown = shown(&config, image, &session, &labels, &exposed)?;
+    let mut shown = shown(&config, image, &session, &labels, &exposed)?;
+    if config.flag("NetworkDisabled")? == Some(true) {
+        shown["NetworkDisabled"] = true.into();
+    }
     config_rest(&config)?;
     host_rest(&host)?;
     let name = config.text("Image")?.to_owned();
@@ -103,6 +106,7 @@ pub(super) fn machine(
         host: body.get("HostConfig").cloned().unwrap_or_else(|| json!({})),
         ports: ports(&forwards),
         volumes: volumes.clone(),
+        networks: Vec::new(),
     };
     let machine = Machine {
         config: ContainerVm {
@@ -112,18 +116,16 @@ pub(super) fn machine(
             domainname: domainname.to_owned(),
             sessions: BTreeMap::from([(String::new(), session)]),
             mounts,
-            networks,
             isolation,
+            names,
             ..ContainerVm::default()
         },
         memory_mib,
         processors,
-        network: mode,
-        ports: forwards,
         volumes: volumes.into_iter().map(|place| place.name).collect(),
         ..Machine::default()
     };
-    Ok((machine, spec))
+    Ok((machine, spec, mode.shared))
 }
 
 fn session(config: &Fields<'_>, image: &Image) -> Result<Session, Wish> {

@@ -55,6 +55,44 @@ pub enum MachineError {
         /// Their IDs.
         ids: String,
     },
+    /// There is no such network.
+    #[error("network {0} not found")]
+    NoNetwork(String),
+    /// Another has its name.
+    #[error("network with name {0} already exists")]
+    NetworkTaken(String),
+    /// It is always there.
+    #[error("{0} is a pre-defined network and cannot be removed")]
+    Predefined(String),
+    /// The container is on it.
+    #[error("endpoint with name {name} already exists in network {network}")]
+    NetworkJoined {
+        /// The container's name.
+        name: String,
+        /// The network.
+        network: String,
+    },
+    /// The container is not on it.
+    #[error("container {name} is not connected to network {network}")]
+    NetworkApart {
+        /// The container's name.
+        name: String,
+        /// The network.
+        network: String,
+    },
+    /// Adapters are part of a machine that runs.
+    #[error(
+        "container {0} is running: its VM's network adapters are what they are until it is stopped (docker stop)"
+    )]
+    Wired(String),
+    /// A machine is on it.
+    #[error("error while removing network: network {name} has active endpoints (name:{by:?})")]
+    NetworkUsed {
+        /// The network.
+        name: String,
+        /// A container's name.
+        by: String,
+    },
     /// Another machine has it now.
     #[error(
         "volume {name} is in use by container {by}: a volume is a disk, of one machine at a time"

@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Nothing is asked for by it.
-pub(super) fn is_empty(value: &Value) -> bool {
+pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,

@@ -143,7 +143,7 @@ async fn lend(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<Lent, 
             .counting
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = volumes::taken(shared, container, &made.spec.volumes) {
+        if let Some(taken) = volumes::taken(shared, container, &made.spec().volumes) {
             return Err(taken);
         }
         made.lends.store(true, Ordering::SeqCst);

@@ -209,7 +209,7 @@ pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Container>) {
     let Some(made) = container.made() else {
         return;
     };
-    let Some(check) = Check::of(&made.spec.config) else {
+    let Some(check) = Check::of(&made.spec().config) else {
         return;
     };
     made.set_health(Some(Health::default()));

@@ -15,7 +15,7 @@ use crate::listener::vm::Shared;
 use crate::provider::Off;
 
 /// A machine whose container has ended is off by then, or its plug is pulled.
-const OFF_MOST: Duration = Duration::from_secs(20);
+pub(super) const OFF_MOST: Duration = Duration::from_secs(20);
 /// A machine whose process has not started by then will not.
 pub(super) const START_MOST: Duration = Duration::from_secs(300);
 /// What a machine's end has left on its connection is read by then.
@@ -45,7 +45,9 @@ pub(super) fn parts<'a>(
 /// It cannot be started: the reason in docker's words. One that is removed after its end is gone then.
 pub async fn start(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bool, MachineError> {
     let started = power_on(shared, container).await;
-    let removed = container.made().is_some_and(|made| made.spec.auto_remove());
+    let removed = container
+        .made()
+        .is_some_and(|made| made.spec().auto_remove());
     if started.is_err()
         && removed
         && let Err(error) = remove(shared, container, true, true).await
@@ -71,13 +73,18 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
     }
     let waits = machines.boots.acquire().await;
     let _boot = waits.map_err(|closed| MachineError::Broken(closed.to_string()))?;
-    if made.stopped.swap(false, Ordering::Relaxed) && made.spec.restart() == Restart::UnlessStopped
+    if made.stopped.swap(false, Ordering::Relaxed)
+        && made.spec().restart() == Restart::UnlessStopped
     {
         note(machines, container, STOPPED, "0").await?;
     }
     one_more(machines, shared, container)?;
     let id = container.id().to_owned();
-    match machines.ask(move |provider| provider.start(&id)).await {
+    let started = match announce(machines, shared, made).await {
+        Ok(()) => machines.ask(move |provider| provider.start(&id)).await,
+        Err(error) => Err(error),
+    };
+    match started {
         Ok(off) => watch(shared, container, off),
         Err(error) => {
             container.powered_off(now_ns());
@@ -118,8 +125,9 @@ fn one_more(
     if most > 0 && on >= most {
         return Err(MachineError::Full(on));
     }
-    let volumes = container.made().map(|made| made.spec.volumes.as_slice());
-    if let Some(taken) = volumes.and_then(|places| volumes::taken(shared, container, places)) {
+    let spec = container.made().map(Made::spec);
+    let places = spec.as_ref().map(|spec| spec.volumes.as_slice());
+    if let Some(taken) = places.and_then(|places| volumes::taken(shared, container, places)) {
         return Err(taken);
     }
     container.powered_on(false);
@@ -180,10 +188,38 @@ pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Container>, off: Off) 
             }
         }
         container.powered_off(now_ns());
+        forget_names(&shared, &container).await;
         if let Err(error) = after(&shared, &container, began.elapsed()).await {
             tracing::error!(id = container.id(), %error, "after the machine's end");
         }
     });
+}
+
+/// Its networks are there, and know its name before it is.
+async fn announce(machines: &Machines, shared: &Shared, made: &Made) -> Result<(), MachineError> {
+    let spec = made.spec();
+    if spec.networks.is_empty() {
+        return Ok(());
+    }
+    let all = machines.networks().await?;
+    let mut own = spec.networks.iter();
+    if let Some(gone) = own.find(|joined| all.iter().all(|one| one.id != joined.id)) {
+        return Err(MachineError::NoNetwork(gone.name.clone()));
+    }
+    machines.tell_networks(shared).await
+}
+
+/// Nobody finds a container whose machine is off.
+async fn forget_names(shared: &Arc<Shared>, container: &Arc<Container>) {
+    let Ok((machines, made)) = parts(shared, container) else {
+        return;
+    };
+    if made.spec().networks.is_empty() {
+        return;
+    }
+    if let Err(error) = machines.tell_networks(shared).await {
+        tracing::error!(id = container.id(), %error, "its networks still have its name");
+    }
 }
 
 /// What follows from an end: it is written down, and the container is removed or started again.
@@ -194,7 +230,7 @@ async fn after(
 ) -> Result<(), MachineError> {
     let (machines, made) = parts(shared, container)?;
     let _turn = made.turn.lock().await;
-    if made.spec.auto_remove() {
+    if made.spec().auto_remove() {
         return machines.take_away(shared, container, true).await;
     }
     if !shared.registry.holds(container) {
@@ -205,7 +241,7 @@ async fn after(
     note(machines, container, RECORD, &text).await?;
     let status = record.exit().map(|exit| exit.record.status);
     let times = made.restarts.load(Ordering::Relaxed);
-    let again = match made.spec.restart() {
+    let again = match made.spec().restart() {
         Restart::No => false,
         Restart::Always | Restart::UnlessStopped => true,
         Restart::OnFailure(most) => status != Some(0) && (most == 0 || times < most),
@@ -281,7 +317,7 @@ pub async fn stop(
 ) -> Result<bool, MachineError> {
     let (machines, made) = parts(shared, container)?;
     let first = !made.stopped.swap(true, Ordering::Relaxed);
-    if first && made.spec.restart() == Restart::UnlessStopped {
+    if first && made.spec().restart() == Restart::UnlessStopped {
         note(machines, container, STOPPED, "1").await?;
     }
     if !container.is_on() {
@@ -333,6 +369,6 @@ pub async fn remove(
     let _turn = made.turn.lock().await;
     put_off(machines, container, OFF_MOST).await?;
     files::end_lent(shared, container, false).await?;
-    let volumes = volumes || made.spec.auto_remove();
+    let volumes = volumes || made.spec().auto_remove();
     machines.take_away(shared, container, volumes).await
 }

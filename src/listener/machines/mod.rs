@@ -7,9 +7,11 @@ mod error;
 mod fields;
 mod files;
 mod health;
+mod lan;
 mod life;
 mod mounts;
 mod names;
+mod networks;
 mod ports;
 mod rename;
 mod spec;
@@ -23,11 +25,13 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 pub use error::MachineError;
-pub use fields::Wish;
+pub use fields::{Wish, is_empty};
 pub use files::{Answering, Lent, answering};
 pub use health::{Health, Status};
+pub use lan::{Joined, Wanted};
 pub use life::{remove, start, stop};
 pub use mounts::Place;
+pub use networks::{NewNetwork, PREDEFINED, joined, on};
 pub use rename::rename;
 pub use spec::{Restart, Spec};
 pub use volumes::{UNNAMED, having};
@@ -81,6 +85,8 @@ pub struct Machines {
     counting: Mutex<()>,
     /// Held while a name is taken.
     naming: tokio::sync::Mutex<()>,
+    /// Held while networks are told who is on them.
+    telling: tokio::sync::Mutex<()>,
 }
 
 impl Machines {
@@ -94,8 +100,7 @@ impl Machines {
             appliance.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
         let images = Images::open(&state.join("images"), config.disk_bytes)?;
-        let (own, volumes) = (state.join("machines"), state.join("volumes"));
-        let provider = Local::open(&own, &volumes, &config.medium)?;
+        let provider = Local::open(state, &config.medium)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             images,
@@ -105,6 +110,7 @@ impl Machines {
             boots: Semaphore::new(processors + 1),
             counting: Mutex::default(),
             naming: tokio::sync::Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
         })
     }
 
@@ -150,7 +156,9 @@ impl Machines {
             seed: keys::random()?,
             now_ns: now_ns(),
         };
-        let (mut machine, spec) = body::machine(body, &image, setting)?;
+        let (mut machine, mut spec, wanted) = body::machine(body, &image, setting)?;
+        spec.networks = self.join_all(shared, &wanted).await?;
+        machine.wiring = lan::wiring(&spec)?;
         let name = free_name(shared, name)?;
         machine.image = self.images.disk(&image);
         machine.appliance = Some(self.appliance);
@@ -202,6 +210,9 @@ impl Machines {
                 tracing::error!(id, %error, "a machine is left alone");
             }
         }
+        if let Err(error) = machines.tell_networks(shared).await {
+            tracing::error!(%error, "networks do not know who is on them");
+        }
         Ok(())
     }
 
@@ -241,7 +252,10 @@ impl Machines {
         };
         if again {
             life::start_again(shared, &container, std::time::Duration::ZERO);
-        } else if container.made().is_some_and(|made| made.spec.auto_remove()) {
+        } else if container
+            .made()
+            .is_some_and(|made| made.spec().auto_remove())
+        {
             // Its end came when nobody was there to see it.
             self.take_away(shared, &container, true).await?;
         }
@@ -264,7 +278,7 @@ impl Machines {
         forget_key(shared, container.id())?;
         container.remove(true, || shared.registry.forget(container))?;
         if volumes && let Some(made) = container.made() {
-            self.remove_unnamed(shared, &made.spec.volumes).await?;
+            self.remove_unnamed(shared, &made.spec().volumes).await?;
         }
         Ok(())
     }
@@ -296,7 +310,7 @@ impl Machines {
         all.find(|container| {
             container
                 .made()
-                .is_some_and(|made| made.spec.image_id == image_id)
+                .is_some_and(|made| made.spec().image_id == image_id)
         })
     }
 }

@@ -6,42 +6,67 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde_json::Value;
 
 use super::fields::{Fields, Wish};
-use crate::config::model::Network;
+use super::lan::Wanted;
+use crate::config::names::{self, Names};
 use crate::provider::Forward;
-use crate::provider::vmx::NIC_SLOT;
 
 /// The network that a container is on unless told otherwise.
-const NETWORK: &str = "bridge";
+pub(super) const NETWORK: &str = "bridge";
 
-/// It has a network.
-pub(super) fn network_mode(host: &Fields<'_>, disabled: bool) -> Result<bool, Wish> {
-    match host.text("NetworkMode")? {
-        "none" => Ok(false),
-        "" | "default" | NETWORK => Ok(!disabled),
-        other => Err(Wish::Refused(format!(
-            "HostConfig.NetworkMode {other:?} is not possible: there are bridge, a network of its own behind \
-             this host's, and none"
-        ))),
-    }
+/// Docker's word for this host's address, and that by which a machine's own network reaches it.
+const HOST_GATEWAY: &str = "host-gateway";
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// What a container's machine is plugged into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mode {
+    /// It has a way out of its own.
+    pub(super) outside: bool,
+    /// Networks that it shares.
+    pub(super) shared: Vec<Wanted>,
 }
 
-/// What the request says of networks beside the mode must be empty.
-pub(super) fn networking(config: &Fields<'_>) -> Result<(), Wish> {
+/// Reads the mode, and what the request says of each network.
+pub(super) fn mode(host: &Fields<'_>, config: &Fields<'_>) -> Result<Mode, Wish> {
+    let disabled = config.flag("NetworkDisabled")? == Some(true);
     let networking = config
         .value("NetworkingConfig")
         .and_then(|all| all.get("EndpointsConfig"));
     let endpoints = networking.and_then(Value::as_object);
-    for (name, endpoint) in endpoints.into_iter().flatten() {
-        if !matches!(name.as_str(), "default" | NETWORK | "none")
-            || !super::fields::is_empty(endpoint)
-        {
+    let mut shared = Vec::new();
+    let mode = host.text("NetworkMode")?;
+    if !is_own(mode) {
+        if mode == "host" || mode.contains(':') {
             return Err(Wish::Refused(format!(
-                "NetworkingConfig of network {name:?} is not possible: addresses are given out by the VM's own \
-                 network"
+                "HostConfig.NetworkMode {mode:?} is not possible: there are bridge, a network of its own behind \
+                 this host's, networks that are made by name, and none"
             )));
         }
+        let own = endpoints.and_then(|all| all.get(mode));
+        shared.push(Wanted::parse(mode, own.unwrap_or(&Value::Null))?);
     }
-    Ok(())
+    for (name, endpoint) in endpoints.into_iter().flatten() {
+        if is_own(name) {
+            if !super::fields::is_empty(endpoint) {
+                return Err(Wish::Refused(format!(
+                    "NetworkingConfig of network {name:?} is not possible: addresses are given out by the VM's own \
+                     network; make one by name (docker network create)"
+                )));
+            }
+        } else if name != mode {
+            shared.push(Wanted::parse(name, endpoint)?);
+        }
+    }
+    let outside = mode != "none" && !disabled;
+    if !outside && !shared.is_empty() {
+        return Err(Wish::Bad("a container without a network is on none".into()));
+    }
+    Ok(Mode { outside, shared })
+}
+
+/// One of those that are always there.
+fn is_own(name: &str) -> bool {
+    matches!(name, "" | "default" | "none" | NETWORK)
 }
 
 pub(super) fn forwards(host: &Fields<'_>, network: bool) -> Result<Vec<Forward>, Wish> {
@@ -115,27 +140,59 @@ pub(super) fn ports(forwards: &[Forward]) -> BTreeMap<String, Vec<(String, u16)>
     all
 }
 
-pub(super) fn networks(
-    host: &Fields<'_>,
-    network: bool,
-    forwards: &[Forward],
-) -> Result<BTreeMap<String, Network>, Wish> {
-    let servers = host.texts("Dns")?.unwrap_or_default();
-    if !network {
-        return Ok(BTreeMap::new());
-    }
-    let servers = servers.iter().map(|text| {
-        let bad = |_| Wish::Bad(format!("HostConfig.Dns: {text:?} is no address"));
-        text.parse::<IpAddr>().map_err(bad)
+/// The same back.
+pub(super) fn forwarded(ports: &BTreeMap<String, Vec<(String, u16)>>) -> Vec<Forward> {
+    let all = ports.iter().flat_map(|(port, hosts)| {
+        let (guest, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        hosts.iter().filter_map(move |(ip, number)| {
+            Some(Forward {
+                protocol: protocol.to_owned(),
+                host: SocketAddr::new(ip.parse().ok()?, *number),
+                guest: guest.parse().ok()?,
+            })
+        })
     });
-    let network = Network {
-        slot: NIC_SLOT.to_owned(),
-        name: NETWORK.to_owned(),
-        network: NETWORK.to_owned(),
-        default: true,
-        nameservers: servers.collect::<Result<_, _>>()?,
-        ports: ports(forwards).into_keys().collect(),
-        ..Network::default()
+    all.collect()
+}
+
+/// What the guest is told of names beside its networks'.
+pub(super) fn names(host: &Fields<'_>, outside: bool) -> Result<Names, Wish> {
+    let mut hosts = host.texts("ExtraHosts")?.unwrap_or_default();
+    for text in &mut hosts {
+        if let Some(name) = text.strip_suffix(HOST_GATEWAY) {
+            if !outside {
+                return Err(Wish::Bad(format!(
+                    "HostConfig.ExtraHosts {text:?}: a container without a network that leads outside does not reach \
+                     its host"
+                )));
+            }
+            *text = format!("{name}{HOST}");
+        }
+        if names::host(text).is_none() {
+            return Err(Wish::Bad(format!(
+                "invalid extra host {text:?}: expected NAME:ADDRESS"
+            )));
+        }
+    }
+    let words = |field| -> Result<Vec<String>, Wish> {
+        let words = host.texts(field)?.unwrap_or_default();
+        match words.iter().find(|word| !names::is_word(word)) {
+            Some(word) => Err(Wish::Bad(format!("HostConfig.{field}: {word:?} is none"))),
+            None => Ok(words),
+        }
     };
-    Ok(BTreeMap::from([(NETWORK.to_owned(), network)]))
+    Ok(Names {
+        hosts,
+        search: words("DnsSearch")?,
+        options: words("DnsOptions")?,
+    })
+}
+
+/// Servers that the container wants to be asked for names must have addresses.
+pub(super) fn servers(host: &Fields<'_>) -> Result<(), Wish> {
+    for text in host.texts("Dns")?.unwrap_or_default() {
+        text.parse::<IpAddr>()
+            .map_err(|_| Wish::Bad(format!("HostConfig.Dns: {text:?} is no address")))?;
+    }
+    Ok(())
 }

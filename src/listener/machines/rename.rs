@@ -32,6 +32,7 @@ pub async fn rename(
         .await?;
     super::life::note(machines, container, NAME, &name).await?;
     container.rename(&name)?;
+    machines.tell_networks(shared).await?;
     shared
         .registry
         .events()

@@ -2,10 +2,12 @@
 //! objects, as `inspect` shows them. It stands in the machine's .vmx.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::lan::Joined;
 use super::mounts::Place;
 
 /// A container as it was asked for.
@@ -27,6 +29,9 @@ pub struct Spec {
     /// Volumes, and where it has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Place>,
+    /// Networks that it shares with others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Joined>,
 }
 
 /// When a container is started again after its end.
@@ -72,6 +77,28 @@ impl Spec {
     /// The end of one client's input is the end of the process's.
     pub fn stdin_once(&self) -> bool {
         self.config.get("StdinOnce").and_then(Value::as_bool) == Some(true)
+    }
+
+    /// It is on the network of its own that leads outside, by name.
+    pub fn has_bridge(&self) -> bool {
+        let mode = self.host.get("NetworkMode").and_then(Value::as_str);
+        let disabled = self.config.get("NetworkDisabled").and_then(Value::as_bool);
+        disabled != Some(true) && matches!(mode, None | Some("" | "default" | "bridge"))
+    }
+
+    /// It was made for a network that it is not on any more.
+    pub fn is_detached(&self) -> bool {
+        let mode = self.host.get("NetworkMode").and_then(Value::as_str);
+        !self.has_bridge() && mode != Some("none") && self.networks.is_empty()
+    }
+
+    /// Servers of names that it wants to be asked.
+    pub fn servers(&self) -> Vec<IpAddr> {
+        let named = self.host.get("Dns").and_then(Value::as_array);
+        let named = named.into_iter().flatten();
+        named
+            .filter_map(|text| text.as_str()?.parse().ok())
+            .collect()
     }
 
     /// When it is started again.

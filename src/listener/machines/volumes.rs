@@ -152,7 +152,7 @@ pub fn having(shared: &Shared, name: &str) -> Vec<Arc<Container>> {
     let mut all = shared.registry.all();
     all.retain(|container| {
         let made = container.made();
-        made.is_some_and(|made| made.spec.volumes.iter().any(|place| place.name == name))
+        made.is_some_and(|made| made.spec().volumes.iter().any(|place| place.name == name))
     });
     all
 }

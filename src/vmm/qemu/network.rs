@@ -1,4 +1,5 @@
-//! Network adapters, each on a user-mode network of its own: no privilege, no bridge; ports of the host may lead to it.
+//! Network adapters, each on a user-mode network of its own, to which ports of the host may lead, or on one that
+//! machines share (`vmx switch`): no privilege, no bridge.
 
 use super::lines::{Device, LineError, Lines, Options};
 use super::{BootOrder, Plan};
@@ -99,6 +100,17 @@ fn connection(
         Some("nat") | None => Ok(Some(user)),
         // The guest sees its gateway and no further.
         Some("hostonly") => Ok(Some(user.with("restrict", "on"))),
+        Some("custom") => {
+            let key = format!("{device}.vnet");
+            let Some(path) = lines.text(&key) else {
+                return Err(lines.bad(&key, "the socket of a network's switch (vmx switch)"));
+            };
+            let cable = Options::of("stream")
+                .with("server", "off")
+                .with("addr.type", "unix")
+                .with("addr.path", path);
+            Ok(Some(cable))
+        }
         Some(kind) => {
             plan.warnings.push(format!(
                 "{key} = \"{kind}\": the adapter is on a network of its own behind NAT"

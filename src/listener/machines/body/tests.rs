@@ -18,7 +18,7 @@ fn made(body: &Value) -> Result<(Machine, Spec), Wish> {
         memory_mib: 256,
         now_ns: 5,
     };
-    machine(body, &image(), setting)
+    machine(body, &image(), setting).map(|(machine, spec, _)| (machine, spec))
 }
 
 fn session_of(body: &Value) -> Session {
@@ -73,7 +73,8 @@ fn the_command_line_s_own_request_is_the_image_s_container() {
     );
     assert!(session.tty && session.openstdin && session.attach);
     assert_eq!((machine.memory_mib, machine.processors), (256, 1));
-    assert!(machine.network && machine.ports.is_empty());
+    let wiring = super::super::lan::wiring(&spec).expect("a wiring");
+    assert!(wiring.outside && wiring.ports.is_empty());
     assert_eq!(machine.config.isolation, Isolation::default());
     assert_eq!(spec.config["Cmd"], json!(["serve"]));
     assert_eq!(spec.config["Labels"], json!({ "own": "image" }));
@@ -113,9 +114,10 @@ fn published_ports_lead_into_the_machine() {
     let bindings =
         json!({ "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "8080" }, { "HostPort": "" }] });
     let body = json!({ "HostConfig": { "PortBindings": bindings } });
-    let (machine, spec) = made(&body).expect("a machine");
-    assert_eq!(machine.ports[0].to_string(), "tcp:127.0.0.1:8080:80");
-    assert_ne!(machine.ports[1].host.port(), 0);
+    let (_, spec) = made(&body).expect("a machine");
+    let wiring = super::super::lan::wiring(&spec).expect("a wiring");
+    assert_eq!(wiring.ports[0].to_string(), "tcp:127.0.0.1:8080:80");
+    assert_ne!(wiring.ports[1].host.port(), 0);
     assert_eq!(spec.ports["80/tcp"].len(), 2);
     let body = json!({ "HostConfig": { "PortBindings": bindings, "NetworkMode": "none" } });
     assert!(made(&body).is_err());
@@ -161,4 +163,64 @@ fn bounds_and_rights_reach_the_guest() {
     assert_eq!(isolation.sysctls, ["net.core.somaxconn=9"]);
     assert_eq!((isolation.pids, isolation.no_new_privileges), (50, true));
     assert_eq!(machine.config.mounts["tmpfs:0"].dest, "/run/x");
+}
+
+#[test]
+fn names_reach_the_guest() {
+    let host = json!({
+        "ExtraHosts": ["db:10.0.0.7", "me:host-gateway"], "DnsSearch": ["a.test"], "DnsOptions": ["ndots:1"],
+    });
+    let (machine, _) = made(&json!({ "HostConfig": host })).expect("a machine");
+    let names = machine.config.names;
+    assert_eq!(names.hosts, ["db:10.0.0.7", "me:10.0.2.2"]);
+    assert_eq!(
+        (&*names.search, &*names.options),
+        (&["a.test".to_owned()][..], &["ndots:1".to_owned()][..])
+    );
+    for wrong in [
+        json!({ "ExtraHosts": ["db"] }),
+        json!({ "ExtraHosts": ["me:host-gateway"], "NetworkMode": "none" }),
+        json!({ "DnsSearch": ["a b"] }),
+    ] {
+        assert!(
+            matches!(made(&json!({ "HostConfig": wrong })), Err(Wish::Bad(_))),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn networks_are_those_of_the_mode_and_of_the_endpoints() {
+    let wanted = |body: Value| {
+        let setting = Setting {
+            seed: [7; 32],
+            memory_mib: 256,
+            now_ns: 5,
+        };
+        let (_, _, wanted) = machine(&body, &image(), setting)?;
+        Ok::<_, Wish>(
+            wanted
+                .into_iter()
+                .map(|one| one.network)
+                .collect::<Vec<_>>(),
+        )
+    };
+    let endpoints = json!({ "EndpointsConfig": { "back": { "Aliases": ["db"] }, "aside": {} } });
+    let body = json!({ "HostConfig": { "NetworkMode": "back" }, "NetworkingConfig": endpoints });
+    assert_eq!(
+        wanted(body),
+        Ok(vec!["back".to_owned(), "aside".to_owned()])
+    );
+    assert_eq!(
+        wanted(json!({ "HostConfig": { "NetworkMode": "x" } })),
+        Ok(vec!["x".to_owned()])
+    );
+    assert_eq!(wanted(json!({})), Ok(vec![]));
+    let none = json!({ "HostConfig": { "NetworkMode": "none" }, "NetworkingConfig": endpoints });
+    assert!(wanted(none).is_err());
+    let own = json!({ "EndpointsConfig": { "bridge": { "Aliases": ["x"] } } });
+    assert!(matches!(
+        wanted(json!({ "NetworkingConfig": own })),
+        Err(Wish::Refused(_))
+    ));
 }
