@@ -496,6 +496,7 @@ fn every_option_of_docker_s_does_what_the_page_says() {
     each(|docker, _, registry| {
         registry.put("img", &json!({ "Cmd": ["/x"] }), &[layer(&[])]);
         docker.ok(&["pull", "img"]);
+        docker.ok(&["network", "create", "shared"]);
         let help = docker.ok(&["run", "--help"]);
         let known: Vec<&str> = help
             .split_whitespace()

@@ -15,6 +15,7 @@ mod python;
 mod report;
 mod restart;
 mod secrets;
+mod shared_networks;
 mod shares;
 mod sources;
 mod stops;
