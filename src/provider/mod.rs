@@ -102,6 +102,9 @@ pub struct Network {
     pub range: Option<IpNet>,
     /// The host's own address on it, which knows names.
     pub gateway: Ipv4Addr,
+    /// Addresses that are given to nobody, by names of their owner's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reserved: BTreeMap<String, Ipv4Addr>,
     /// Nothing leads outside.
     #[serde(default)]
     pub internal: bool,

@@ -60,7 +60,7 @@ median() {
 }
 row() { # WHAT OURS FLOOR GOAL
     awk -v what="$1" -v ours="$2" -v floor="$3" -v goal="$4" 'BEGIN {
-        printf "| %s | %d | %d | %.2f | %s |\n", what, ours, floor, floor ? ours / floor : 0, goal }'
+        printf "| %s | %s | %d | %.2g | %s |\n", what, ours < 10 ? sprintf("%.1f", ours) : int(ours), floor, floor ? ours / floor : 0, goal }'
 }
 
 ours=() floors=()
@@ -76,14 +76,24 @@ echo '|---|---:|---:|---:|---|'
 row "docker pull of $size MB, unpacked and made into a disk, beside skopeo copy" \
     "$(printf '%s\n' "${ours[@]}" | median)" "$(printf '%s\n' "${floors[@]}" | median)" '≤ 1.2'
 
-ours=() floors=()
+# Milliseconds that a request for a container takes.
+create() {
+    curl -sf --unix-socket "$run/state/vch.sock" -H 'Content-Type: application/json' -o "$run/out" \
+        -w '%{time_total}\n' -d '{"Image":"large"}' http://x/containers/create | awk '{ print 1000 * $1 }'
+}
+# What the pull has left to be written is not the copy's, nor the container's.
+sync
+ours=() whole=() floors=()
 for _ in $(seq "$turns"); do
-    ours+=("$(took "$docker" create large)")
+    ours+=("$(create)")
+    whole+=("$(took "$docker" create large)")
     floors+=("$(took cp --reflink=never --sparse=always "$(echo "$run"/state/images/disks/*.ext4)" "$run/copy.ext4")")
     rm "$run/copy.ext4"
 done
-row 'docker create of it, beside a copy of its disk' \
-    "$(printf '%s\n' "${ours[@]}" | median)" "$(printf '%s\n' "${floors[@]}" | median)" '≤ 0.02'
+floor=$(printf '%s\n' "${floors[@]}" | median)
+row 'a container of it made by the API, beside a copy of its disk' \
+    "$(printf '%s\n' "${ours[@]}" | median)" "$floor" '≤ 0.02'
+row 'the same by docker create, which has to start first' "$(printf '%s\n' "${whole[@]}" | median)" "$floor" '-'
 "$docker" container prune -f >/dev/null
 
 "$docker" pull -q hello-world >/dev/null

@@ -347,6 +347,7 @@ fn docker_is_told_what_there_is_and_what_is_done_elsewhere() {
             &["images", "-q"][..],
             &["network", "ls", "-q"],
             &["volume", "ls", "-q"],
+            &["plugin", "ls", "-q"],
         ] {
             assert_eq!(docker.ok(words), "", "{words:?}");
         }
@@ -358,6 +359,8 @@ fn docker_is_told_what_there_is_and_what_is_done_elsewhere() {
             (&["rename", NAME, "other"], 1, "made elsewhere"),
             (&["pull", "busybox"], 1, "VMs are made elsewhere"),
             (&["diff", NAME], 1, "not possible"),
+            (&["swarm", "init"], 1, "not a swarm manager"),
+            (&["node", "ls"], 1, "not a swarm manager"),
         ] {
             let told = docker.fails(words, status);
             assert!(told.contains(said), "{words:?}: {told}");

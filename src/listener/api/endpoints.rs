@@ -63,7 +63,7 @@ fn shared(record: &ContainerRecord, one: &Joined) -> Value {
         "Gateway": if_on(one.gateway.to_string()),
         "IPAddress": if_on(address),
         "IPPrefixLen": if running { one.address.prefix } else { 0 },
-        "MacAddress": if_on(one.mac.clone()),
+        "MacAddress": one.mac,
         "IPv6Gateway": "",
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,

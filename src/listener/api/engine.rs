@@ -22,7 +22,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 7] = [
+const REFUSED: [(&str, &str); 6] = [
     (
         "/containers/{id}/update",
         "the bounds are in its VM's configuration",
@@ -31,9 +31,20 @@ const REFUSED: [(&str, &str); 7] = [
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),
-    ("/swarm", "no swarm is known here"),
-    ("/plugins", "no plugin is known here"),
+    ("/plugins/{*rest}", "no plugin is known here"),
 ];
+/// Calls that are a swarm's.
+const OF_SWARM: [&str; 6] = [
+    "/swarm",
+    "/nodes",
+    "/services",
+    "/tasks",
+    "/secrets",
+    "/configs",
+];
+/// As docker begins it; its clients take the status for an answer.
+const NO_SWARM: &str =
+    "This node is not a swarm manager, and cannot be one: each container is a VM of this host";
 /// How long a client may go on sending what nobody wants.
 const DRAIN_MOST: Duration = Duration::from_secs(10);
 const IMAGES_ELSEWHERE: &str = "images are made elsewhere and pulled from a registry";
@@ -43,7 +54,15 @@ pub(super) fn routes() -> Router<std::sync::Arc<Shared>> {
     let routes = Router::new()
         .route("/version", get(version))
         .route("/info", get(info))
+        .route("/plugins", get(|| async { Json(json!([])) }))
         .route("/system/df", get(disk_usage));
+    let no_swarm = || async { ApiError::unavailable(NO_SWARM) };
+    let routes = OF_SWARM.iter().fold(routes, |routes, path| {
+        let below = format!("{path}/{{*rest}}");
+        routes
+            .route(path, any(no_swarm))
+            .route(&below, any(no_swarm))
+    });
     REFUSED.iter().fold(routes, |routes, (path, reason)| {
         let refusal = format!("not possible: {reason}");
         routes.route(path, any(move |request| refuse(request, refusal)))

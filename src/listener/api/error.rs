@@ -53,6 +53,14 @@ impl ApiError {
         }
     }
 
+    /// It is not to be had here and now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: message.into(),
+        }
+    }
+
     /// It is known who may not.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self {

@@ -58,6 +58,9 @@ fn shown(shared: &Shared, network: &Network) -> Value {
     if let Some(range) = network.range {
         ipam["IPRange"] = range.to_string().into();
     }
+    if !network.reserved.is_empty() {
+        ipam["AuxiliaryAddresses"] = json!(network.reserved);
+    }
     let containers = on(shared, &network.id);
     let containers = containers.iter().filter_map(|container| {
         let joined = joined(container, &network.id)?;
@@ -241,11 +244,10 @@ fn wanted(body: &Value) -> Result<NewNetwork, ApiError> {
                     .map_err(|e| bad(format!("invalid Gateway {written}: {e}")))?,
             ),
         };
-        if !crate::listener::machines::is_empty(&config["AuxiliaryAddresses"]) {
-            return Err(ApiError::not_implemented(
-                "AuxiliaryAddresses are not done: give a range (--ip-range)",
-            ));
-        }
+        let reserved: Option<BTreeMap<String, Ipv4Addr>> =
+            serde_json::from_value(config["AuxiliaryAddresses"].clone())
+                .map_err(|e| bad(format!("AuxiliaryAddresses: {e}")))?;
+        new.reserved = reserved.unwrap_or_default();
     }
     Ok(new)
 }

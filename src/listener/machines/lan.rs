@@ -27,6 +27,8 @@ pub struct Wanted {
     pub aliases: Vec<String>,
     /// The address that it wants.
     pub address: Option<Ipv4Addr>,
+    /// The adapter's; empty: made from the address.
+    pub mac: String,
 }
 
 /// A network that a container is on.
@@ -71,6 +73,10 @@ impl Wanted {
         };
         let mut aliases = fields.texts("Aliases")?.unwrap_or_default();
         aliases.retain(|alias| !alias.is_empty());
+        let mac = fields.text("MacAddress")?;
+        if !mac.is_empty() && !is_mac(mac) {
+            return Err(Wish::Bad(format!("invalid MAC address: {mac}")));
+        }
         // What a client copies from an endpoint that it was shown.
         for shown in [
             "NetworkID",
@@ -88,15 +94,16 @@ impl Wanted {
         )?;
         fields.rest(
             &[],
-            &[
-                ("Links", "is not possible: a container has names of its own on a network (--network-alias)"),
-                ("MacAddress", "is not possible: it is made from the address"),
-            ],
+            &[(
+                "Links",
+                "is not possible: a container has names of its own on a network (--network-alias)",
+            )],
         )?;
         Ok(Self {
             network: network.to_owned(),
             aliases,
             address,
+            mac: mac.to_ascii_lowercase(),
         })
     }
 }
@@ -151,11 +158,27 @@ pub(super) fn join(
             prefix: network.subnet.prefix,
         },
         gateway: network.gateway,
-        mac: mac(&network.id, address),
+        mac: match wanted.mac.as_str() {
+            "" => mac(&network.id, address),
+            own => own.to_owned(),
+        },
         aliases: wanted.aliases.clone(),
         fixed: wanted.address.is_some(),
         internal: network.internal,
     })
+}
+
+/// One machine's: `02:42:00:00:00:01`.
+fn is_mac(text: &str) -> bool {
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|part| {
+            u8::from_str_radix(part, 16)
+                .ok()
+                .filter(|_| part.len() == 2)
+        })
+        .collect();
+    matches!(bytes.as_deref(), Some([first, _, _, _, _, _]) if first & 1 == 0)
 }
 
 /// A container may have it.
@@ -163,6 +186,7 @@ fn is_host(network: &Network, address: Ipv4Addr) -> bool {
     let own = IpAddr::V4(address);
     network.subnet.contains(own)
         && address != network.gateway
+        && !network.reserved.values().any(|one| *one == address)
         && own != network.subnet.network().address
         && Some(address) != network.subnet.broadcast()
 }
@@ -278,6 +302,7 @@ mod tests {
             subnet,
             range: range.map(|range| range.parse().expect("a range")),
             gateway: Ipv4Addr::from(u32::from(first) + 1),
+            reserved: [("router".to_owned(), Ipv4Addr::new(172, 30, 5, 1))].into(),
             internal: false,
             labels: Default::default(),
         }
@@ -321,7 +346,13 @@ mod tests {
             address(join(&network, &wanted("172.30.9.9"), &taken)),
             "172.30.9.9/16"
         );
-        for wrong in ["172.30.0.0", "172.30.0.1", "172.30.255.255", "172.31.0.2"] {
+        for wrong in [
+            "172.30.0.0",
+            "172.30.0.1",
+            "172.30.5.1",
+            "172.30.255.255",
+            "172.31.0.2",
+        ] {
             assert!(join(&network, &wanted(wrong), &taken).is_err(), "{wrong}");
         }
         let taken = BTreeSet::from([Ipv4Addr::new(172, 30, 9, 9)]);
@@ -408,13 +439,15 @@ mod tests {
     fn endpoints_are_read_whole_or_refused() {
         let endpoint = json!({
             "IPAMConfig": { "IPv4Address": "172.18.0.9" }, "Aliases": ["db", ""], "Links": null,
-            "MacAddress": "", "DriverOpts": {}, "GwPriority": 0, "NetworkID": "abc",
+            "MacAddress": "02:42:00:00:00:0A", "DriverOpts": {}, "GwPriority": 0, "NetworkID": "abc",
         });
         let wanted = Wanted::parse("back", &endpoint).expect("an endpoint");
         assert_eq!(wanted.aliases, ["db"]);
+        assert_eq!(wanted.mac, "02:42:00:00:00:0a");
         assert_eq!(wanted.address, Some(Ipv4Addr::new(172, 18, 0, 9)));
         for wrong in [
-            json!({ "MacAddress": "02:42:00:00:00:01" }),
+            json!({ "MacAddress": "01:00:5e:00:00:01" }),
+            json!({ "MacAddress": "02:42:00" }),
             json!({ "Links": ["a:b"] }),
             json!({ "DriverOpts": { "a": "b" } }),
             json!({ "IPAMConfig": { "IPv6Address": "fd00::2" } }),

@@ -39,6 +39,8 @@ pub struct NewNetwork {
     pub range: Option<IpNet>,
     /// The host's own; none: the first.
     pub gateway: Option<Ipv4Addr>,
+    /// Addresses that are given to nobody, by names.
+    pub reserved: BTreeMap<String, Ipv4Addr>,
     /// Nothing leads outside.
     pub internal: bool,
     /// Docker's labels.
@@ -384,6 +386,9 @@ fn lay_out(new: NewNetwork, others: &[IpNet], id: String, now_ns: u64) -> Result
     if let Some(range) = new.range {
         inside("range", range.address)?;
     }
+    for address in new.reserved.values() {
+        inside("address", (*address).into())?;
+    }
     Ok(Network {
         id,
         name: new.name,
@@ -391,6 +396,7 @@ fn lay_out(new: NewNetwork, others: &[IpNet], id: String, now_ns: u64) -> Result
         subnet,
         range: new.range,
         gateway,
+        reserved: new.reserved,
         internal: new.internal,
         labels: new.labels,
     })

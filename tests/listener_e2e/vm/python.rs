@@ -10,10 +10,12 @@ use crate::docker::ended_within;
 /// The tests have limits of their own, of some seconds: they are not held to them, machines on a busy host need longer.
 const LIMIT: Duration = Duration::from_secs(1500);
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "api_exec_test.py",
     "api_healthcheck_test.py",
+    "api_network_test.py",
     "api_volume_test.py",
+    "models_networks_test.py",
     "models_volumes_test.py",
     "errors_test.py",
 ];
