@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -54,6 +54,8 @@ pub(super) const NEW: &str = ".new-";
 pub(super) const GONE: &str = ".gone-";
 /// Before the names of deltas that others are copies of.
 const DELTA: &str = ".delta-";
+/// Bytes of what files are counted in (stat(2)).
+const BLOCK: u64 = 512;
 /// Longest path of a unix socket, in bytes (unix(7)).
 const SOCKET_PATH_MOST: usize = 107;
 
@@ -303,6 +305,15 @@ fn last_words(log: &Path) -> String {
     text.trim().to_owned()
 }
 
+/// Bytes that a file takes, without its holes; one that is gone takes none.
+pub(super) fn taken(file: &Path) -> Result<u64, ProviderError> {
+    match fs::metadata(file) {
+        Ok(about) => Ok(about.blocks() * BLOCK),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(io_error("look at", file)(error)),
+    }
+}
+
 pub(super) fn sweep(path: &Path) -> Result<(), ProviderError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -402,9 +413,27 @@ impl Provider for Local {
         on_disk::update(&path, |file| vmx::rewire(file, wiring, &sockets)).map(drop)
     }
 
+    fn resize(
+        &self,
+        id: &str,
+        memory_mib: Option<u64>,
+        processors: Option<u32>,
+    ) -> Result<(), ProviderError> {
+        let path = self.file(id);
+        on_disk::update(&path, |file| vmx::resize(file, memory_mib, processors)).map(drop)
+    }
+
     fn rename(&self, id: &str, name: &str) -> Result<(), ProviderError> {
         let path = self.file(id);
         on_disk::update(&path, |file| vmx::rename(file, name)).map(drop)
+    }
+
+    fn disk_bytes(&self, id: &str) -> Result<u64, ProviderError> {
+        taken(&self.folder(id).join(vmx::DISK))
+    }
+
+    fn volume_bytes(&self, name: &str) -> Result<u64, ProviderError> {
+        self.volumes.bytes(name)
     }
 
     fn make_volume(&self, volume: &Volume) -> Result<(), ProviderError> {

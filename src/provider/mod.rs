@@ -241,11 +241,34 @@ pub trait Provider: Debug + Send + Sync {
     /// They cannot be written.
     fn rewire(&self, id: &str, wiring: &Wiring) -> Result<(), ProviderError>;
 
+    /// Gives a machine that is off another size: MiB of memory, virtual processors; none: as before.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn resize(
+        &self,
+        id: &str,
+        memory_mib: Option<u64>,
+        processors: Option<u32>,
+    ) -> Result<(), ProviderError>;
+
     /// Gives a machine another name, whether it is on or not.
     ///
     /// # Errors
     /// It cannot be written.
     fn rename(&self, id: &str, name: &str) -> Result<(), ProviderError>;
+
+    /// Bytes that a machine's own disk takes.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn disk_bytes(&self, id: &str) -> Result<u64, ProviderError>;
+
+    /// Bytes that a volume takes.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn volume_bytes(&self, name: &str) -> Result<u64, ProviderError>;
 
     /// Makes a volume, whole or not at all.
     ///

@@ -29,6 +29,9 @@ pub const CABLES_MOST: usize = 8;
 const ADAPTER_UNIT: u32 = 7;
 /// Volumes of a machine, at most: the bus has 16 places, one of them the adapter's, one the container's own disk's.
 pub const VOLUMES_MOST: usize = 14;
+/// Lines of a machine's size.
+const MEMORY: &str = "memsize";
+const PROCESSORS: &str = "numvcpus";
 /// Name of the disk's file in the machine's folder.
 pub const DISK: &str = "disk.vmdk";
 
@@ -71,8 +74,8 @@ pub fn compose(
     set("virtualHW.version", "13");
     set("displayName", &format!("{}-{digits}", config.name));
     set("guestOS", "other3xlinux-64");
-    set("memsize", &machine.memory_mib.to_string());
-    set("numvcpus", &machine.processors.to_string());
+    set(MEMORY, &machine.memory_mib.to_string());
+    set(PROCESSORS, &machine.processors.to_string());
     set("uuid.bios", &uuid(&config.id));
     set("floppy0.present", "FALSE");
     set("ide0:0.present", "TRUE");
@@ -168,6 +171,24 @@ pub fn rename(file: &mut VmxFile, name: &str) -> Result<bool, ProviderError> {
     let shown = format!("{name}-{digits}");
     file.set("displayName", shown.as_bytes())
         .map_err(|error| wrong(&error))?;
+    Ok(true)
+}
+
+/// Gives a machine another size: true, something is to be written.
+///
+/// # Errors
+/// The lines cannot be written.
+pub(super) fn resize(
+    file: &mut VmxFile,
+    memory_mib: Option<u64>,
+    processors: Option<u32>,
+) -> Result<bool, ProviderError> {
+    let memory = memory_mib.map(|mib| (MEMORY, mib.to_string()));
+    let processors = processors.map(|count| (PROCESSORS, count.to_string()));
+    for (key, value) in memory.into_iter().chain(processors) {
+        file.set(key, value.as_bytes())
+            .map_err(|error| wrong(&error))?;
+    }
     Ok(true)
 }
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::local::{GONE, NEW, io_error, sweep};
+use super::local::{GONE, NEW, io_error, sweep, taken};
 use super::{ProviderError, Volume};
 use crate::image::disk;
 
@@ -77,6 +77,14 @@ impl Volumes {
             Err(error) => Err(io_error("delete", &folder)(error)),
             Ok(()) => sweep(&gone),
         }
+    }
+
+    /// Bytes that one takes.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub(super) fn bytes(&self, name: &str) -> Result<u64, ProviderError> {
+        taken(&self.dir.join(name).join(EXT4))
     }
 
     /// All of them, by their names.

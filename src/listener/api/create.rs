@@ -109,24 +109,42 @@ pub(super) async fn rename(
     Ok(done())
 }
 
+/// `POST /containers/{id}/update`
+pub(super) async fn update(
+    State(shared): Api,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let container = find(&shared.registry, &id)?;
+    let body = json_body(&body)?;
+    to_the_end(async move { machines::update(&shared, &container, &body).await }).await?;
+    Ok(Json(json!({ "Warnings": [] })))
+}
+
 /// Removes all that do not run and were made here.
 pub(super) async fn prune(State(shared): Api) -> Result<Json<Value>, ApiError> {
-    machines(&shared)?;
+    let known = Arc::clone(machines(&shared)?);
     let pruned = async move {
-        let mut deleted = Vec::new();
+        let (mut deleted, mut bytes) = (Vec::new(), 0);
         let all = shared.registry.all().into_iter();
         for container in all.filter(|one| one.made().is_some() && !one.is_on()) {
+            let id = container.id().to_owned();
+            let size = known.disk_bytes(vec![id.clone()]).await;
             match machines::remove(&shared, &container, false, false).await {
-                Ok(()) => deleted.push(container.id().to_owned()),
+                Ok(()) => {
+                    // Of one that somebody else has removed meanwhile nothing is known.
+                    bytes += size.map_or(0, |sizes| sizes.values().sum::<u64>());
+                    deleted.push(id);
+                }
                 // Somebody has just started it.
                 Err(MachineError::Client(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(deleted)
+        Ok((deleted, bytes))
     };
-    let deleted = to_the_end(pruned).await?;
+    let (deleted, bytes) = to_the_end(pruned).await?;
     Ok(Json(
-        json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 }),
+        json!({ "ContainersDeleted": deleted, "SpaceReclaimed": bytes }),
     ))
 }

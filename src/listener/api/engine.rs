@@ -22,11 +22,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 6] = [
-    (
-        "/containers/{id}/update",
-        "the bounds are in its VM's configuration",
-    ),
+const REFUSED: [(&str, &str); 5] = [
     ("/containers/{id}/changes", IMAGES_ELSEWHERE),
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
@@ -55,7 +51,7 @@ pub(super) fn routes() -> Router<std::sync::Arc<Shared>> {
         .route("/version", get(version))
         .route("/info", get(info))
         .route("/plugins", get(|| async { Json(json!([])) }))
-        .route("/system/df", get(disk_usage));
+        .route("/system/df", get(super::usage::disk_usage));
     let no_swarm = || async { ApiError::unavailable(NO_SWARM) };
     let routes = OF_SWARM.iter().fold(routes, |routes, path| {
         let below = format!("{path}/{{*rest}}");
@@ -149,21 +145,6 @@ async fn info(State(shared): Api) -> Json<Value> {
         "LiveRestoreEnabled": true,
         "Swarm": { "LocalNodeState": "inactive" },
         "Warnings": null,
-    }))
-}
-
-/// A container's disk is shared with its image's.
-async fn disk_usage(State(shared): Api) -> Json<Value> {
-    let none = json!([]);
-    let machines = shared.machines.as_deref();
-    let all = machines.map_or_else(Vec::new, |machines| machines.images.all());
-    let bytes: u64 = all.iter().map(|image| image.size).sum();
-    let images: Vec<Value> = all
-        .iter()
-        .map(|image| super::images::row(&shared, image))
-        .collect();
-    Json(json!({
-        "LayersSize": bytes, "Images": images, "Containers": none, "Volumes": none, "BuildCache": none,
     }))
 }
 

@@ -153,7 +153,7 @@ impl From<MachineError> for ApiError {
             | MachineError::NetworkJoined { .. }
             | MachineError::NetworkUsed { .. } => StatusCode::FORBIDDEN,
             MachineError::NetworkApart { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            MachineError::Wired(_) => StatusCode::CONFLICT,
+            MachineError::Wired(_) | MachineError::Sized(_) => StatusCode::CONFLICT,
             MachineError::NameTaken { .. }
             | MachineError::NetworkTaken(_)
             | MachineError::ImageUsed { .. }

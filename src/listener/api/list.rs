@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::filters::Filters;
 use super::params::Params;
 use super::shape::{self, Summary};
+use super::usage;
 use super::{Api, RawParams, find};
 use crate::listener::clock::now_ns;
 use crate::listener::container::Snapshot;
@@ -25,11 +26,6 @@ pub(super) async fn list(
     Query(query): RawParams,
 ) -> Result<Json<Vec<Summary>>, ApiError> {
     let params = Params(query);
-    if params.flag("size") {
-        return Err(ApiError::bad_request(
-            "size: what a VM's disk takes is known where the VM was made, not here",
-        ));
-    }
     let limit: Option<i64> = params.number("limit")?;
     let limit = limit
         .and_then(|n| usize::try_from(n).ok())
@@ -58,7 +54,16 @@ pub(super) async fn list(
     // Newest first, as docker has it.
     rows.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
     rows.truncate(limit.unwrap_or(usize::MAX));
-    Ok(Json(rows.into_iter().map(|(_, row)| row).collect()))
+    let mut rows: Vec<Summary> = rows.into_iter().map(|(_, row)| row).collect();
+    if params.flag("size") {
+        let sizes = usage::sizes(&shared, &containers).await?;
+        for row in &mut rows {
+            if let Some(size) = sizes.get(&row.id) {
+                size.tell(row);
+            }
+        }
+    }
+    Ok(Json(rows))
 }
 
 fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {

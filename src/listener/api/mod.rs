@@ -24,6 +24,7 @@ pub mod shape;
 mod stats;
 mod stream;
 mod top;
+mod usage;
 mod volumes;
 
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use self::error::ApiError;
+use self::params::Params;
 use self::shape::API_VERSION;
 use self::stream::ClientStream;
 use super::container::Container;
@@ -170,6 +172,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/{id}/unpause", post(pause::unpause))
         .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/rename", post(create::rename))
+        .route("/containers/{id}/update", post(create::update))
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))
@@ -235,9 +238,20 @@ async fn sign(mut response: Response) -> Response {
     response
 }
 
-async fn inspect(State(shared): Api, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn inspect(
+    State(shared): Api,
+    Path(id): Path<String>,
+    Query(query): RawParams,
+) -> Result<Json<Value>, ApiError> {
     let container = find(&shared.registry, &id)?;
-    Ok(Json(shape::details(&container.snapshot())))
+    let mut details = shape::details(&container.snapshot());
+    if Params(query).flag("size") {
+        let sizes = usage::sizes(&shared, &[container]).await?;
+        for size in sizes.into_values() {
+            size.add(&mut details);
+        }
+    }
+    Ok(Json(details))
 }
 
 fn find(registry: &Registry, text: &str) -> Result<Arc<Container>, ApiError> {

@@ -46,6 +46,12 @@ pub struct Summary {
     pub network_settings: Value,
     /// Volumes, where its VM was made here.
     pub mounts: Vec<Value>,
+    /// Bytes of its own disk, where they are asked for and its VM was made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<u64>,
+    /// The same with its image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_root_fs: Option<u64>,
 }
 
 /// Body of `POST /containers/{id}/wait`.
@@ -121,6 +127,8 @@ pub fn summary(snapshot: &Snapshot, now_ns: u64) -> Summary {
         status: status(snapshot, now_ns),
         network_settings: json!({ "Networks": endpoints::by_name(snapshot) }),
         mounts: spec.map_or(Vec::new(), mounts),
+        size_rw: None,
+        size_root_fs: None,
     }
 }
 

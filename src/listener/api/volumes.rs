@@ -25,7 +25,7 @@ const FILTERS: [&str; 4] = ["dangling", "driver", "label", "name"];
 /// The one driver.
 const LOCAL: &str = "local";
 
-fn shown(volume: &Volume) -> Value {
+pub(super) fn shown(volume: &Volume) -> Value {
     json!({
         "Name": volume.name,
         "Driver": LOCAL,
@@ -146,19 +146,23 @@ pub(super) async fn prune(
         .iter()
         .any(|value| matches!(value.as_str(), "1" | "true"));
     let pruned = async move {
-        let mut deleted = Vec::new();
+        let (mut deleted, mut bytes) = (Vec::new(), 0);
         let meant = |volume: &Volume| all || volume.labels.contains_key(UNNAMED);
         for volume in machines.volumes().await?.into_iter().filter(meant) {
+            let size = machines.volume_bytes(vec![volume.name.clone()]).await;
             match machines.remove_volume(&shared, &volume.name).await {
-                Ok(()) => deleted.push(volume.name),
+                Ok(()) => {
+                    bytes += size.map_or(0, |sizes| sizes.values().sum::<u64>());
+                    deleted.push(volume.name);
+                }
                 Err(MachineError::VolumeUsed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(deleted)
+        Ok((deleted, bytes))
     };
-    let deleted = to_the_end(pruned).await?;
+    let (deleted, bytes) = to_the_end(pruned).await?;
     Ok(Json(
-        json!({ "VolumesDeleted": deleted, "SpaceReclaimed": 0 }),
+        json!({ "VolumesDeleted": deleted, "SpaceReclaimed": bytes }),
     ))
 }

@@ -84,7 +84,7 @@ pub(super) fn machine(
     let forwards = forwards(&host, mode.outside)?;
     servers(&host)?;
     let names = names(&host, mode.outside)?;
-    let (memory_mib, processors) = (memory(&host, setting)?, processors(&host)?);
+    let (memory_mib, processors) = (memory(&host, setting.memory_mib)?, processors(&host)?);
     let (volumes, mounts) = mounts(&host, &config, setting.seed)?;
     let labels = labels(&config, image)?;
     let exposed = exposed(&config, image)?;
@@ -233,7 +233,8 @@ fn isolation(host: &Fields<'_>) -> Result<Isolation, Wish> {
     Ok(isolation)
 }
 
-fn memory(host: &Fields<'_>, setting: Setting) -> Result<u64, Wish> {
+/// MiB of a machine; where nobody says a number, the usual one.
+pub(super) fn memory(host: &Fields<'_>, usual_mib: u64) -> Result<u64, Wish> {
     let bytes = host.number("Memory")?;
     // Without swap in the machine, what docker asks for besides is no more than the memory.
     let swap = host.number("MemorySwap")?;
@@ -243,7 +244,7 @@ fn memory(host: &Fields<'_>, setting: Setting) -> Result<u64, Wish> {
         ));
     }
     if bytes == 0 {
-        return Ok(setting.memory_mib);
+        return Ok(usual_mib);
     }
     let mib = u64::try_from((bytes + MIB - 1) / MIB).unwrap_or_default();
     if mib < MEMORY_LEAST_MIB {
@@ -254,7 +255,8 @@ fn memory(host: &Fields<'_>, setting: Setting) -> Result<u64, Wish> {
     Ok(mib.next_multiple_of(MEMORY_STEP_MIB))
 }
 
-fn processors(host: &Fields<'_>) -> Result<u32, Wish> {
+/// Virtual processors of a machine.
+pub(super) fn processors(host: &Fields<'_>) -> Result<u32, Wish> {
     let nano = host.number("NanoCpus")?;
     let here = std::thread::available_parallelism().map_or(1, usize::from) as i64;
     if nano > here * NANO {
@@ -287,7 +289,8 @@ fn exposed(config: &Fields<'_>, image: &Image) -> Result<Map<String, Value>, Wis
     Ok(ports)
 }
 
-fn restart(host: &Fields<'_>) -> Result<(), Wish> {
+/// The policy is one, and does not contradict another wish.
+pub(super) fn restart(host: &Fields<'_>) -> Result<(), Wish> {
     let policy = host.value("RestartPolicy").unwrap_or(&Value::Null);
     let name = policy
         .get("Name")

@@ -85,6 +85,11 @@ pub enum MachineError {
         "container {0} is running: its VM's network adapters are what they are until it is stopped (docker stop)"
     )]
     Wired(String),
+    /// So are memory and processors.
+    #[error(
+        "container {0} is running: its VM's memory and processors are what they are until it is stopped (docker stop)"
+    )]
+    Sized(String),
     /// A machine is on it.
     #[error("error while removing network: network {name} has active endpoints (name:{by:?})")]
     NetworkUsed {

@@ -138,6 +138,7 @@ async fn lend(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<Lent, 
     let random = keys::hex(&keys::random()?);
     let id = format!("{LENT}{}", random.get(..24).unwrap_or(&random));
     let key = keys::random()?;
+    volumes::until_given_up(shared, container, &made.spec().volumes).await?;
     {
         let _counting = machines
             .counting

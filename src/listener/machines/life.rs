@@ -78,6 +78,7 @@ async fn power_on(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<bo
     {
         note(machines, container, STOPPED, "0").await?;
     }
+    volumes::until_given_up(shared, container, &made.spec().volumes).await?;
     one_more(machines, shared, container)?;
     let id = container.id().to_owned();
     let started = match announce(machines, shared, made).await {

@@ -14,7 +14,10 @@ mod names;
 mod networks;
 mod ports;
 mod rename;
+mod sizes;
 mod spec;
+mod subnet;
+mod update;
 mod volumes;
 
 use std::net::SocketAddr;
@@ -31,9 +34,11 @@ pub use health::{Health, Status};
 pub use lan::{Joined, Wanted};
 pub use life::{remove, start, stop};
 pub use mounts::Place;
-pub use networks::{NewNetwork, PREDEFINED, joined, on};
+pub use networks::{PREDEFINED, joined, on};
 pub use rename::rename;
 pub use spec::{Restart, Spec};
+pub use subnet::NewNetwork;
+pub use update::update;
 pub use volumes::{UNNAMED, having};
 
 use super::clock::now_ns;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::files::end_lent;
+use super::life::{OFF_MOST, parts, put_off};
 use super::names::is_name;
 use super::{MachineError, Machines, Place, Wish};
 use crate::listener::clock::now_ns;
@@ -161,6 +163,32 @@ pub fn having(shared: &Shared, name: &str) -> Vec<Arc<Container>> {
 fn has_disks(container: &Container) -> bool {
     let lends = |made: &Made| made.lends.load(Ordering::SeqCst);
     container.is_on() || container.made().is_some_and(lends)
+}
+
+/// Waits until machines give these up that are on their way off, or lent to somebody who copies.
+///
+/// # Errors
+/// One of them does not go off.
+pub(super) async fn until_given_up(
+    shared: &Arc<Shared>,
+    container: &Container,
+    places: &[Place],
+) -> Result<(), MachineError> {
+    for place in places {
+        for other in having(shared, &place.name) {
+            if other.id() == container.id() {
+                continue;
+            }
+            let (machines, made) = parts(shared, &other)?;
+            if other.is_on() && other.has_ended() && !other.not_begun() {
+                put_off(machines, &other, OFF_MOST).await?;
+            }
+            if made.lends.load(Ordering::SeqCst) {
+                end_lent(shared, &other, true).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Another machine that is on and has one of these: a disk is one machine's at a time.

@@ -19,6 +19,7 @@ mod shared_networks;
 mod shares;
 mod sources;
 mod stops;
+mod updates;
 mod upgrade;
 mod userlands;
 mod volumes;
