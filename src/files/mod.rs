@@ -27,6 +27,7 @@ const MINOR: u8 = 11;
 const XATTR: u8 = 12;
 const TROUBLE: u8 = 13;
 const ABOUT: u8 = 14;
+const MOUNT: u8 = 15;
 /// Fields of an attribute.
 const NAME: u8 = 1;
 const VALUE: u8 = 2;
@@ -89,6 +90,8 @@ pub struct Entry {
     pub device: (u32, u32),
     /// It is told of, and no contents follow.
     pub about: bool,
+    /// It is of another file system than the folder that it is in.
+    pub mount: bool,
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -170,6 +173,7 @@ impl Entry {
         to.number(MAJOR, self.device.0);
         to.number(MINOR, self.device.1);
         to.number(ABOUT, self.about);
+        to.number(MOUNT, self.mount);
         for (name, value) in &self.xattrs {
             to.record(XATTR, |to| {
                 to.bytes(NAME, name);
@@ -196,6 +200,7 @@ impl Entry {
             size: from.number(SIZE),
             device: (from.number(MAJOR), from.number(MINOR)),
             about: from.flag(ABOUT),
+            mount: from.flag(MOUNT),
             xattrs: xattrs
                 .map(|one| (one.bytes(NAME).to_vec(), one.bytes(VALUE).to_vec()))
                 .collect(),

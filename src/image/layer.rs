@@ -47,8 +47,8 @@ pub enum LayerError {
 #[derive(Debug)]
 pub struct Unpacking {
     tree: Tree,
-    /// Where contents are, by their numbers.
-    contents: PathBuf,
+    /// Where contents are, by their numbers; none: nobody wants them.
+    contents: Option<PathBuf>,
     next: u64,
     entries: u64,
     bytes: u64,
@@ -60,11 +60,19 @@ impl Unpacking {
     pub fn into(contents: PathBuf, bytes_most: u64) -> Self {
         Self {
             tree: Tree::default(),
-            contents,
+            contents: Some(contents),
             next: 0,
             entries: 0,
             bytes: 0,
             bytes_most,
+        }
+    }
+
+    /// Nobody wants the contents: of a file the number is its size.
+    pub fn without_contents() -> Self {
+        Self {
+            contents: None,
+            ..Self::into(PathBuf::new(), u64::MAX)
         }
     }
 
@@ -84,7 +92,7 @@ impl Unpacking {
 
     /// What the layers have made, the folder of the contents, and how many bytes they are.
     pub fn done(self) -> (Tree, PathBuf, u64) {
-        (self.tree, self.contents, self.bytes)
+        (self.tree, self.contents.unwrap_or_default(), self.bytes)
     }
 
     fn archive(&mut self, bytes: impl Read) -> Result<(), LayerError> {
@@ -148,10 +156,15 @@ impl Unpacking {
         if self.bytes > self.bytes_most {
             return Err(LayerError::TooLarge(self.bytes_most));
         }
-        let path = self.contents.join(number.to_string());
-        let mut file = File::create_new(&path)?;
-        let copied = io::copy(entry, &mut file)?;
-        file.flush()?;
+        let (copied, number) = match &self.contents {
+            Some(folder) => {
+                let mut file = File::create_new(folder.join(number.to_string()))?;
+                let copied = io::copy(entry, &mut file)?;
+                file.flush()?;
+                (copied, number)
+            }
+            None => (io::copy(entry, &mut io::sink())?, entry.size()),
+        };
         if copied == entry.size() {
             Ok(number)
         } else {

@@ -9,12 +9,14 @@
 //! - [`store`]: the folder that all of it is in, and the list of what is there
 //! - [`pull`], `registry`: blobs, checked against their digests
 //! - [`layer`], [`tree`]: archives, one over the other
+//! - [`listing`]: what an image has, to compare with
 //! - [`load`], `save`: archives of images, for machines without a registry
 //! - [`disk`], `owners`: the file system and its descriptor
 
 mod digest;
 pub mod disk;
 pub mod layer;
+pub mod listing;
 pub mod load;
 pub mod name;
 mod owners;

@@ -20,6 +20,8 @@ pub mod service {
     pub const STAT: &str = "stat";
     /// The same, and then the file or the whole folder.
     pub const GET: &str = "get";
+    /// What all files of the container's own disk are, without their contents: an entry each, the root's first.
+    pub const LIST: &str = "list";
     /// Entries that stdin brings are put into a folder (`args`: its path, [`OWN`], [`KEEP_KINDS`]).
     pub const PUT: &str = "put";
     /// What is put is to be the container's user's.

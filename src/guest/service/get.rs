@@ -40,6 +40,7 @@ pub(super) fn get(path: &str, whole: bool, out: &mut Out<'_>) -> Result<(), Fail
         out,
         links: Vec::new(),
         piece: vec![0; PIECE],
+        about: false,
     };
     if about.kind == Kind::Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -50,6 +51,19 @@ pub(super) fn get(path: &str, whole: bool, out: &mut Out<'_>) -> Result<(), Fail
         return Err(bad(format!("{path}: a socket cannot be copied")));
     }
     copy.one(CWD, &clean, name.to_vec(), status.st_dev)
+}
+
+/// Tells what all files of the container's own disk are.
+pub(super) fn list(out: &mut Out<'_>) -> Result<(), Failure> {
+    let mut copy = Copy {
+        out,
+        links: Vec::new(),
+        piece: Vec::new(),
+        about: true,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, "/", flags, Mode::empty()).map_err(failed(b"/"))?;
+    copy.folder(root, b"/".to_vec())
 }
 
 /// The path without `.` and `..`, what stands behind it, and the name that the copy has.
@@ -99,13 +113,17 @@ struct Copy<'o, 't> {
     /// Files of several names that have been copied: device, number, and the name.
     links: Vec<(u64, u64, Vec<u8>)>,
     piece: Vec<u8>,
+    /// Nobody wants contents, nor what is of another file system.
+    about: bool,
 }
 
 impl Copy<'_, '_> {
     fn folder(&mut self, folder: OwnedFd, path: Vec<u8>) -> Result<(), Failure> {
         let status = fstat(&folder).map_err(failed(&path))?;
         let mut told = entry(&status, path.clone());
-        told.xattrs = xattrs(folder.as_fd());
+        if !self.about {
+            told.xattrs = xattrs(folder.as_fd());
+        }
         self.out.entry(&told)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&folder).map_err(failed(&path))? {
@@ -139,6 +157,10 @@ impl Copy<'_, '_> {
         let status = statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed(&path))?;
         let mut told = entry(&status, path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        (told.about, told.mount) = (self.about, status.st_dev != device);
+        if self.about && (told.mount || matches!(told.kind, Kind::File | Kind::Socket)) {
+            return self.out.entry(&told);
+        }
         match told.kind {
             Kind::Socket => Ok(()),
             Kind::Folder => {

@@ -18,7 +18,7 @@ use super::machine::Machine;
 use super::session::{OwnEnds, Place, Role, Session};
 use crate::config::model;
 use crate::files::{Failure, Trouble};
-use crate::link::control::service::{FIGURES, FREEZE, GET, KEEP_KINDS, OWN, PUT, STAT, THAW};
+use crate::link::control::service::{FIGURES, FREEZE, GET, KEEP_KINDS, LIST, OWN, PUT, STAT, THAW};
 use crate::link::{Channel, Exec};
 use crate::plan::user;
 use crate::sys::inside::Inside;
@@ -114,7 +114,7 @@ impl<'a> Service<'a> {
     ) -> Result<Self, String> {
         let tree = match what {
             FIGURES | FREEZE | THAW => None,
-            STAT | GET | PUT => {
+            STAT | GET | LIST | PUT => {
                 let place = place.ok_or("the container's disk is not there")?;
                 let namespaces = place.namespaces.as_ref().map(Tree::Of);
                 let tree = namespaces.or(place.root.as_ref().map(Tree::At));
@@ -151,6 +151,7 @@ impl<'a> Service<'a> {
             FIGURES => figures::go_on(out),
             FREEZE => freezer::set(true),
             THAW => freezer::set(false),
+            LIST => get::list(out),
             STAT | GET => get::get(path, self.what == GET, out),
             _ => {
                 let owner = is(OWN).then(|| self.owner()).transpose()?;

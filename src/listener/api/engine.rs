@@ -22,8 +22,7 @@ use crate::listener::store::state::State as Life;
 use crate::listener::vm::Shared;
 
 /// Calls of docker's that are refused, and why.
-const REFUSED: [(&str, &str); 5] = [
-    ("/containers/{id}/changes", IMAGES_ELSEWHERE),
+const REFUSED: [(&str, &str); 4] = [
     ("/commit", IMAGES_ELSEWHERE),
     ("/build", IMAGES_ELSEWHERE),
     ("/images/search", IMAGES_ELSEWHERE),

@@ -172,6 +172,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/containers/{id}/unpause", post(pause::unpause))
         .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/rename", post(create::rename))
+        .route("/containers/{id}/changes", get(files::changes))
         .route("/containers/{id}/update", post(create::update))
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))

@@ -65,7 +65,7 @@ fn the_client_s_own_tests_pass() {
     }
     engine.docker.ok(&["tag", "alpine", "alpine:3.10"]);
     let (excluded, classes) = page();
-    assert!(excluded.len() > 20 && classes.len() == 10, "{classes:?}");
+    assert!(excluded.len() > 20 && classes.len() == 12, "{classes:?}");
     let mut files: Vec<String> = FILES.map(str::to_owned).to_vec();
     if std::env::var_os(ALL).is_some() {
         files.extend(MORE.map(str::to_owned));

@@ -124,3 +124,36 @@ fn a_volume_goes_from_one_machine_to_the_next_at_once() {
         .to_owned();
     assert!(row.contains(" 3 ") && row.ends_with("MB"), "{row}");
 }
+
+#[test]
+fn a_diff_is_what_the_container_has_changed() {
+    let engine = Engine::start(&[]);
+    let docker = &engine.docker;
+    docker.ok(&["pull", "-q", "busybox"]);
+    let script = "touch /new; mkdir -p /d/e; echo x >>/etc/passwd; rm /bin/cat; chmod 700 /root; ln -s x /link; \
+        echo >/data/x; echo made; exec sleep 1000";
+    docker.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "-v",
+        "data:/data",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    engine.logged("one", "made");
+    let all = "C /bin\nD /bin/cat\nA /d\nA /d/e\nC /etc\nC /etc/passwd\nA /link\nA /new\n";
+    let told = docker.ok(&["diff", "one"]);
+    assert_eq!(told.replace("C /root\n", ""), all);
+    docker.ok(&["stop", "-t", "1", "one"]);
+    assert_eq!(
+        docker.ok(&["diff", "one"]),
+        told,
+        "by another machine with its disk"
+    );
+    docker.ok(&["create", "--name", "none", "-w", "/made", "busybox"]);
+    assert_eq!(docker.ok(&["diff", "none"]), "");
+}

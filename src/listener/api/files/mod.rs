@@ -2,6 +2,7 @@
 //! it does not run, another machine's with its disks.
 
 mod archive;
+mod changes;
 mod upload;
 
 use std::io;
@@ -19,6 +20,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::archive::Archive;
+pub(super) use self::changes::changes;
 use super::answer::{Answer, Part, ask, done};
 use super::blocking::Reader;
 use super::body::{Pieces, piecewise};
