@@ -146,8 +146,11 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.container.direct.lock().remove(&self.id);
-        self.container.kill_added(&self.id);
+        let pipe = self.container.direct.lock().remove(&self.id);
+        // One that has said all ends by itself.
+        if !pipe.is_some_and(|pipe| pipe.ended) {
+            self.container.kill_added(&self.id);
+        }
         self.container.lock().wake();
     }
 }
