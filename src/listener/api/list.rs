@@ -93,11 +93,14 @@ fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
         "health" => snapshot.health.as_ref().map_or("none", |h| h.status.word()) == value,
         "id" => record.id.starts_with(value),
         "name" => is_named(&record.name, value),
-        "network" => snapshot.spec.as_deref().is_some_and(|spec| {
-            let mut joined = spec.networks.iter();
-            let is_one = joined.any(|one| one.name == value || one.id.starts_with(value));
-            is_one || (value == "bridge" && spec.has_bridge())
-        }),
+        "network" => match snapshot.spec.as_deref() {
+            Some(spec) => {
+                let mut joined = spec.networks.iter();
+                let is_one = joined.any(|one| one.name == value || one.id.starts_with(value));
+                is_one || (value == "bridge" && spec.has_bridge())
+            }
+            None => record.run.network.iter().any(|one| one.name == value),
+        },
         "status" => shape::state_word(snapshot) == value,
         // Looked at before.
         _ => true,
