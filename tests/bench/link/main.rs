@@ -133,6 +133,7 @@ fn bulk(runtime: &tokio::runtime::Runtime, vch: &std::path::Path) {
     let mut rates: Vec<(&str, Vec<f64>)> = vec![
         ("socat (the floor: a copy from socket to file)", Vec::new()),
         ("vch, no link key", Vec::new()),
+        ("the same, and to a client that is attached", Vec::new()),
         ("vch, link key", Vec::new()),
         ("conserver", Vec::new()),
         ("ser2net", Vec::new()),
@@ -140,8 +141,9 @@ fn bulk(runtime: &tokio::runtime::Runtime, vch: &std::path::Path) {
     for _ in 0..TURNS {
         let figures = [
             peers::socat(BULK_BYTES),
-            Some(runtime.block_on(vm::bulk(vch, BULK_BYTES, false))),
-            Some(runtime.block_on(vm::bulk(vch, BULK_BYTES, true))),
+            Some(runtime.block_on(vm::bulk(vch, BULK_BYTES, false, false))),
+            Some(runtime.block_on(vm::bulk(vch, BULK_BYTES, false, true))),
+            Some(runtime.block_on(vm::bulk(vch, BULK_BYTES, true, false))),
             peers::conserver(BULK_BYTES),
             peers::ser2net(BULK_BYTES),
         ];

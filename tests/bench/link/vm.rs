@@ -1,5 +1,7 @@
 //! A VM: the real guest's end of the link on a socket.
 
+use std::io::{BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -177,13 +179,51 @@ impl Vm {
     }
 }
 
-/// One VM's output into the log: bytes a second, to the last acknowledgement.
-pub async fn bulk(vch: &Path, bytes: usize, keyed: bool) -> f64 {
+/// A client that is attached, as docker's is: it ends with so many bytes of output.
+fn attached(socket: &Path, id: &str, bytes: usize) -> std::thread::JoinHandle<()> {
+    let mut stream = UnixStream::connect(socket).expect("the clients' socket");
+    let request = format!(
+        "POST /v1.44/containers/{id}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+         Upgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        head.extend(byte);
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+    std::thread::spawn(move || {
+        let mut stream = BufReader::with_capacity(256 << 10, stream);
+        let mut left = bytes;
+        while left > 0 {
+            let mut header = [0; 8];
+            stream.read_exact(&mut header).expect("a frame");
+            let [_, _, _, _, length @ ..] = header;
+            let length = u32::from_be_bytes(length);
+            let frame = (&mut stream).take(u64::from(length));
+            let count = std::io::copy(&mut { frame }, &mut std::io::sink()).expect("a frame");
+            left = left
+                .checked_sub(count as usize)
+                .expect("no more than was printed");
+        }
+    })
+}
+
+/// One VM's output into the log, and to a client that is `attached`: bytes a second, to the last acknowledgement, and
+/// the client's last byte.
+pub async fn bulk(vch: &Path, bytes: usize, keyed: bool, watched: bool) -> f64 {
     let key = keyed.then_some([5; 32]);
     let keys: Vec<_> = key.iter().map(|key| ("bulk".to_owned(), *key)).collect();
     let appliance = Appliance::start(vch, &keys, false);
     let mut vm = Vm::start(appliance.port, "bulk", key).await;
     vm.settle().await;
+    let client = watched.then(|| attached(&appliance.socket(), "bulk", bytes));
     let block = b"0123456789".repeat(6_553);
     let begin = Instant::now();
     let mut left = bytes;
@@ -200,6 +240,9 @@ pub async fn bulk(vch: &Path, bytes: usize, keyed: bool) -> f64 {
         left == 0 && vm.link.unacknowledged().is_zero()
     })
     .await;
+    if let Some(client) = client {
+        client.join().expect("all of it");
+    }
     let rate = bytes as f64 / begin.elapsed().as_secs_f64();
     assert!(appliance.logged() >= bytes as u64);
     rate
