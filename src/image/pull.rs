@@ -238,12 +238,19 @@ fn lay(
     }
     let (tree, contents, size) = unpacking.done();
     let new = ext4.with_extension("new");
-    disk::make(&tree, &contents, &work.join("root"), &new, disk_bytes)?;
-    fs::File::open(&new)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&new, ext4))
-        .map_err(io_error("name", ext4))?;
-    Ok(size)
+    let made = disk::make(&tree, &contents, &work.join("root"), &new, disk_bytes)
+        .map_err(ImageError::from)
+        .and_then(|()| {
+            fs::File::open(&new)
+                .and_then(|file| file.sync_all())
+                .and_then(|()| fs::rename(&new, ext4))
+                .map_err(io_error("name", ext4))
+        });
+    if made.is_err() {
+        // A full disk is not to stay full of half a file system.
+        let _ = fs::remove_file(&new);
+    }
+    made.map(|()| size)
 }
 
 /// A folder of what is under way, gone with its owner.

@@ -1,5 +1,6 @@
 //! The real `vch`, daemon and client, against guests that drive the real guest's end of the link.
 
+mod abuse;
 mod api;
 mod appliance;
 mod archives;

@@ -27,10 +27,15 @@ pub(super) fn machines(shared: &Shared) -> Result<&Arc<Machines>, ApiError> {
     machines.ok_or_else(|| ApiError::not_implemented(MADE_ELSEWHERE))
 }
 
-/// A request's body as JSON.
+/// A request's body: an object in JSON.
 pub(super) fn json_body(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| ApiError::bad_request(format!("the body is no JSON: {e}")))
+    let body: Value = serde_json::from_slice(bytes)
+        .map_err(|e| ApiError::bad_request(format!("the body is no JSON: {e}")))?;
+    if body.is_object() {
+        Ok(body)
+    } else {
+        Err(ApiError::bad_request("the body is no object"))
+    }
 }
 
 /// Does all of it, whether its client waits for the answer or has gone: a machine is never half made, half started or

@@ -136,6 +136,9 @@ impl Container {
         known: Option<ContainerRecord>,
     ) -> Result<(), StateError> {
         let mut inner = self.lock();
+        if let Some(rotation) = spec.rotation() {
+            inner.log.set_rotation(rotation);
+        }
         if inner.record.name.is_empty() {
             match known.filter(|known| known.id == self.id) {
                 Some(known) => inner.record = known,

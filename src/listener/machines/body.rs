@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::fields::{Fields, Wish};
 use super::health::asked_for;
 use super::lan::Wanted;
+use super::logs::rotation;
 use super::mounts::mounts;
 use super::ports::{forwards, mode, names, ports, servers};
 use super::spec::Spec;
@@ -89,7 +90,8 @@ pub(super) fn machine(
     let labels = labels(&config, image)?;
     let exposed = exposed(&config, image)?;
     restart(&host)?;
-    logging(&host)?;
+    host.value("LogConfig");
+    rotation(body.get("HostConfig").unwrap_or(&Value::Null))?;
     let (hostname, domainname) = (config.text("Hostname")?, config.text("Domainname")?);
     let mut shown = shown(&config, image, &session, &labels, &exposed)?;
     if config.flag("NetworkDisabled")? == Some(true) {
@@ -306,20 +308,6 @@ pub(super) fn restart(host: &Fields<'_>) -> Result<(), Wish> {
         ));
     }
     Ok(())
-}
-
-fn logging(host: &Fields<'_>) -> Result<(), Wish> {
-    let log = host.value("LogConfig").unwrap_or(&Value::Null);
-    let kind = log.get("Type").and_then(Value::as_str).unwrap_or_default();
-    let plain = log.get("Config").is_none_or(super::fields::is_empty);
-    if matches!(kind, "" | "json-file" | "local") && plain {
-        return Ok(());
-    }
-    Err(Wish::Refused(
-        "HostConfig.LogConfig is not done: the appliance keeps all output, and vch listen --log-size and --log-files \
-         say how much"
-            .into(),
-    ))
 }
 
 /// As docker shows it, with the names that have no value.

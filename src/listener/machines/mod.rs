@@ -9,6 +9,7 @@ mod files;
 mod health;
 mod lan;
 mod life;
+mod logs;
 mod mounts;
 mod names;
 mod networks;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::lan::Joined;
+use super::logs::rotation;
 use super::mounts::Place;
+use crate::listener::store::Rotation;
 
 /// A container as it was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +101,12 @@ impl Spec {
         named
             .filter_map(|text| text.as_str()?.parse().ok())
             .collect()
+    }
+
+    /// How much of its output is kept; none: as of all others.
+    pub fn rotation(&self) -> Option<Rotation> {
+        // What is none was refused when it was made.
+        rotation(&self.host).ok().flatten()
     }
 
     /// When it is started again.

@@ -157,6 +157,11 @@ impl Log {
         Ok(log)
     }
 
+    /// So much is kept from now on.
+    pub fn set_rotation(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
+    }
+
     /// Position after the last record: readers may read up to here.
     pub fn end(&self) -> u64 {
         self.end

@@ -59,7 +59,7 @@ fn several_networks_have_one_default_route_and_the_host_one_name() {
         "default via 10.0.2.2 dev eth0",
         "172.20.0.0/16 via 10.9.0.2 dev eth1",
         "search example.test\nnameserver 10.9.0.3\nnameserver 10.0.2.3\n",
-        "10.9.0.7\tweb.example.test web\n10.0.2.15\tweb.example.test web\n",
+        "10.9.0.7\tweb.example.test web\nfd00:9::7\tweb.example.test web\n10.0.2.15\tweb.example.test web\n",
         "\nweb\n",
     ] {
         assert!(

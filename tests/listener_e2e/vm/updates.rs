@@ -157,3 +157,32 @@ fn a_diff_is_what_the_container_has_changed() {
     docker.ok(&["create", "--name", "none", "-w", "/made", "busybox"]);
     assert_eq!(docker.ok(&["diff", "none"]), "");
 }
+
+#[test]
+fn as_much_output_is_kept_as_was_asked_for() {
+    let engine = Engine::start(&[]);
+    let docker = &engine.docker;
+    docker.ok(&["pull", "-q", "busybox"]);
+    let line = "x".repeat(100);
+    let script = format!("i=0; while [ $i -lt 3000 ]; do echo \"$i {line}\"; i=$((i+1)); done");
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "--log-opt",
+        "max-size=64k",
+        "--log-opt",
+        "max-file=2",
+    ];
+    docker.ok(&[&words[..], &["busybox", "sh", "-c", &script]].concat());
+    assert_eq!(docker.ok(&["wait", "one"]), "0\n");
+    let whole: String = (0..3000).map(|n| format!("{n} {line}\n")).collect();
+    let kept = docker.ok(&["logs", "one"]);
+    assert!(whole.ends_with(&kept), "the end of it");
+    assert!(
+        (30_000..140_000).contains(&kept.len()),
+        "{} bytes",
+        kept.len()
+    );
+}
