@@ -111,17 +111,6 @@ fn a_body_that_is_no_json_is_told_so() {
 #[test]
 fn a_full_disk_leaves_no_half_image_and_no_half_container() {
     each(|docker, appliance, registry| {
-        // A limit on the size of files is a disk that is full, for this one process and its children.
-        let limit = |bytes: &str| {
-            let set = std::process::Command::new("prlimit")
-                .args([
-                    "--pid",
-                    &appliance.pid().to_string(),
-                    &format!("--fsize={bytes}"),
-                ])
-                .status();
-            assert!(set.expect("prlimit").success());
-        };
         let noise: Vec<u8> = (0..3_000_000_u32)
             .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();
@@ -131,9 +120,9 @@ fn a_full_disk_leaves_no_half_image_and_no_half_container() {
         let left = |folder: &str| std::fs::read_dir(state.join(folder)).map_or(0, Iterator::count);
         // In the middle of a layer; and of the disk that is made of it, which is larger.
         for bytes in ["100000:unlimited", "4000000:unlimited"] {
-            limit(bytes);
+            appliance.limit_files(bytes);
             let told = docker.fails(&["pull", "img"], 1);
-            limit("unlimited:unlimited");
+            appliance.limit_files("unlimited:unlimited");
             assert!(!told.trim().is_empty());
             assert_eq!(docker.ok(&["images", "-q"]), "", "{told}");
             assert_eq!(
@@ -143,9 +132,9 @@ fn a_full_disk_leaves_no_half_image_and_no_half_container() {
             );
         }
         docker.ok(&["pull", "-q", "img"]);
-        limit("1000:unlimited");
+        appliance.limit_files("1000:unlimited");
         let told = docker.fails(&["create", "--name", "one", "img"], 1);
-        limit("unlimited:unlimited");
+        appliance.limit_files("unlimited:unlimited");
         assert!(!told.trim().is_empty());
         assert_eq!(machines(appliance), 0, "{told}");
         assert_eq!((left("containers"), left("keys")), (0, 0), "{told}");

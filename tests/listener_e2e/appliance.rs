@@ -116,6 +116,18 @@ impl Appliance {
         daemon.wait().expect("wait").code()
     }
 
+    /// Files of it and of its children may grow to this (prlimit's `SOFT:HARD`): a disk that is full, for it alone.
+    pub fn limit_files(&self, bytes: &str) {
+        let set = Command::new("prlimit")
+            .args([
+                "--pid",
+                &self.pid().to_string(),
+                &format!("--fsize={bytes}"),
+            ])
+            .status();
+        assert!(set.expect("prlimit").success());
+    }
+
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("it runs").id()
     }

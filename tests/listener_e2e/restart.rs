@@ -93,18 +93,7 @@ fn a_store_that_fails_makes_the_vm_wait_and_recovers() {
     let mut guest = Guest::run(appliance.port);
     guest.print(Stream::Stdout, b"first\n");
     guest.settle();
-    // A limit on the size of files is a disk that is full, for this one process.
-    let limit = |bytes: &str| {
-        let set = std::process::Command::new("prlimit")
-            .args([
-                "--pid",
-                &appliance.pid().to_string(),
-                &format!("--fsize={bytes}"),
-            ])
-            .status();
-        assert!(set.expect("prlimit").success());
-    };
-    limit("200000:unlimited");
+    appliance.limit_files("200000:unlimited");
     let data = generated(3, 600_000);
     guest.until("output taken in", |guest| {
         let at = guest.link.written(crate::guest::ONE, Stream::Stdout) as usize - 6;
@@ -116,7 +105,7 @@ fn a_store_that_fails_makes_the_vm_wait_and_recovers() {
     guest.until("trouble", |_| appliance.field(ID, "/Vch/Trouble") != "null");
     assert!(appliance.ok(&["ps"]).contains("(not being stored)"));
     assert!(!guest.link.unacknowledged().is_zero());
-    limit("unlimited:unlimited");
+    appliance.limit_files("unlimited:unlimited");
     guest.settle();
     assert_eq!(appliance.field(ID, "/Vch/Trouble"), "null");
     guest.exit(0);

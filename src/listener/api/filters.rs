@@ -17,6 +17,14 @@ enum Values {
     Map(BTreeMap<String, bool>),
 }
 
+/// A `label` filter's value fits: `name`, or `name=value`.
+pub fn labelled(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((name, value)) => labels.get(name).is_some_and(|own| own == value),
+        None => labels.contains_key(wanted),
+    }
+}
+
 impl Filters {
     /// Reads the parameter. `known`: the names that the call heeds; none is passed over in silence.
     ///

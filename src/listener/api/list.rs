@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 
 use super::error::ApiError;
-use super::filters::Filters;
+use super::filters::{Filters, labelled};
 use super::params::Params;
 use super::shape::{self, Summary};
 use super::usage;
@@ -79,13 +79,10 @@ fn fits(snapshot: &Snapshot, name: &str, value: &str) -> bool {
             let mut volumes = spec.volumes.iter();
             volumes.any(|place| place.name == value || place.dest == value)
         }),
-        "label" => snapshot.spec.as_deref().is_some_and(|spec| {
-            let labels = spec.labels();
-            match value.split_once('=') {
-                Some((name, wanted)) => labels.get(name).is_some_and(|own| own == wanted),
-                None => labels.contains_key(value),
-            }
-        }),
+        "label" => snapshot
+            .spec
+            .as_deref()
+            .is_some_and(|spec| labelled(&spec.labels(), value)),
         "exited" => {
             let exit = record.exit().filter(|_| record.state == Life::Exited);
             exit.is_some_and(|exit| exit.record.status.to_string() == value)

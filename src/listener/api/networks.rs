@@ -16,11 +16,12 @@ use sha2::{Digest as _, Sha256};
 use super::create::{json_body, machines, to_the_end};
 use super::endpoints::endpoint_id;
 use super::error::ApiError;
-use super::filters::Filters;
+use super::filters::{Filters, labelled};
 use super::params::Params;
 use super::shape::rfc3339;
 use super::{Api, RawParams, done, find};
 use crate::config::model::IpNet;
+use crate::listener::container::Container;
 use crate::listener::keys;
 use crate::listener::machines::{MachineError, NewNetwork, PREDEFINED, Wanted, joined, on};
 use crate::listener::vm::Shared;
@@ -121,12 +122,15 @@ async fn list(State(shared): Api, Query(query): RawParams) -> Result<Json<Vec<Va
     let params = Params(query);
     let filters = Filters::parse(params.text("filters"), &FILTERS)?;
     let own = all(&shared).await?;
-    let own = own.iter().map(|network| (true, shown(&shared, network)));
+    let own = own
+        .iter()
+        .map(|network| (Some(&network.labels), shown(&shared, network)));
     let mut rows: Vec<Value> = Vec::new();
     // Docker's list is of networks, whoever makes the machines.
     let always = PREDEFINED.iter().filter(|_| shared.machines.is_some());
-    let always = always.map(|name| (false, predefined(name)));
-    for (custom, row) in always.chain(own) {
+    let always = always.map(|name| (None, predefined(name)));
+    for (labels, row) in always.chain(own) {
+        let custom = labels.is_some();
         let text = |name: &str| row[name].as_str().unwrap_or_default();
         let fits = filters.pass(|name, value| match name {
             "dangling" => {
@@ -135,7 +139,7 @@ async fn list(State(shared): Api, Query(query): RawParams) -> Result<Json<Vec<Va
             }
             "driver" => text("Driver") == value,
             "id" => text("Id").contains(value),
-            "label" => labelled(&row["Labels"], value),
+            "label" => labels.is_some_and(|labels| labelled(labels, value)),
             "scope" => text("Scope") == value,
             "type" => value == if custom { "custom" } else { "builtin" },
             _ => text("Name").contains(value),
@@ -145,14 +149,6 @@ async fn list(State(shared): Api, Query(query): RawParams) -> Result<Json<Vec<Va
         }
     }
     Ok(Json(rows))
-}
-
-/// `name` or `name=value`.
-fn labelled(labels: &Value, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((name, value)) => labels[name].as_str() == Some(value),
-        None => labels.get(wanted).is_some(),
-    }
 }
 
 async fn inspect(State(shared): Api, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
@@ -266,13 +262,12 @@ async fn prune(State(shared): Api, Query(query): RawParams) -> Result<Json<Value
     let pruned = async move {
         let mut deleted = Vec::new();
         for network in machines.networks().await? {
-            let labels = json!(network.labels);
             let used = shared
                 .registry
                 .all()
                 .iter()
                 .any(|c| joined(c, &network.id).is_some());
-            if used || !filters.pass(|_, value| labelled(&labels, value)) {
+            if used || !filters.pass(|_, value| labelled(&network.labels, value)) {
                 continue;
             }
             match machines.remove_network(&shared, &network.id).await {
@@ -287,6 +282,14 @@ async fn prune(State(shared): Api, Query(query): RawParams) -> Result<Json<Value
     Ok(Json(json!({ "NetworksDeleted": deleted })))
 }
 
+/// The container that a request names.
+fn named(shared: &Shared, body: &Value) -> Result<Arc<Container>, ApiError> {
+    find(
+        &shared.registry,
+        body["Container"].as_str().unwrap_or_default(),
+    )
+}
+
 async fn connect(
     State(shared): Api,
     Path(id): Path<String>,
@@ -294,10 +297,7 @@ async fn connect(
 ) -> Result<StatusCode, ApiError> {
     let machines = Arc::clone(machines(&shared)?);
     let body = json_body(&body)?;
-    let container = find(
-        &shared.registry,
-        body["Container"].as_str().unwrap_or_default(),
-    )?;
+    let container = named(&shared, &body)?;
     let wanted = Wanted::parse(&id, &body["EndpointConfig"]).map_err(MachineError::from)?;
     to_the_end(async move { machines.connect(&shared, &container, &wanted).await }).await?;
     Ok(StatusCode::OK)
@@ -310,10 +310,7 @@ async fn disconnect(
 ) -> Result<StatusCode, ApiError> {
     let machines = Arc::clone(machines(&shared)?);
     let body = json_body(&body)?;
-    let container = find(
-        &shared.registry,
-        body["Container"].as_str().unwrap_or_default(),
-    )?;
+    let container = named(&shared, &body)?;
     to_the_end(async move { machines.disconnect(&shared, &container, &id).await }).await?;
     Ok(StatusCode::OK)
 }

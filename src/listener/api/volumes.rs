@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::create::{json_body, machines, to_the_end};
 use super::error::ApiError;
-use super::filters::Filters;
+use super::filters::{Filters, labelled};
 use super::params::Params;
 use super::shape::rfc3339;
 use super::{Api, RawParams, done};
@@ -51,10 +51,7 @@ pub(super) async fn list(
         filters.pass(|name, value| match name {
             "dangling" => having(&shared, &volume.name).is_empty() == matches!(value, "1" | "true"),
             "driver" => value == LOCAL,
-            "label" => match value.split_once('=') {
-                Some((name, wanted)) => volume.labels.get(name).is_some_and(|own| own == wanted),
-                None => volume.labels.contains_key(value),
-            },
+            "label" => labelled(&volume.labels, value),
             _ => volume.name.contains(value),
         })
     };
