@@ -6,6 +6,7 @@
 //! | `ideC:U`, `sataN:U` | `ide-cd` / `ide-hd` on the PIIX's or an AHCI's bus |
 //! | `scsiN.virtualDev` `pvscsi`, `lsisas1068`, `lsilogic` | `pvscsi`, `mptsas1068`, and that again (QEMU has no 53C1030) |
 //! | `ethernetN.virtualDev` `vmxnet3`, `e1000`, `e1000e`, `vlance` | the same (`pcnet`), on a user-mode network |
+//! | `ethernetN.connectionType` `custom`, `ethernetN.vnet` | plugged into the switch at this socket (`vmx switch`) |
 //! | `ethernetN.pciSlotNumber` above 31 | behind the bridge that the number means |
 //! | `serialN.fileType` `network`, `file`, `pipe`, `device` | `isa-serial` on a chardev; a client dials again until it is heard |
 //! | `memsize`, `numvcpus`, `firmware`, `bios.bootOrder` | `-m`, `-smp`, OVMF, `bootindex` |
