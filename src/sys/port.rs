@@ -5,6 +5,10 @@
 //! `.note.vmware-backdoor`, owner `VMwBdoor`, type 1: three addresses, 8 bytes each), so that a
 //! debugger stub can play the host for a stripped binary. The section is not loaded: so its
 //! addresses are those of the link, without a relocation even in a position independent program.
+//!
+//! Before each of them a word is written, the bell, whose address is in a second note (type 2): a stub that
+//! watches it stops there without touching the code. QEMU's emulation forgets all that it has translated
+//! when it stops at a breakpoint, and nothing when it stops for a written word.
 
 use std::arch::global_asm;
 use std::io;
@@ -39,6 +43,7 @@ global_asm!(
     "mov rdi, [rdi + {rdi}]",
     ".globl vmware_backdoor_\\name\\()_instruction",
     ".hidden vmware_backdoor_\\name\\()_instruction",
+    "mov dword ptr [rip + vmware_backdoor_bell], eax",
     "vmware_backdoor_\\name\\()_instruction:",
     "\\instruction",
     // The pointer comes back, what the instruction left in RDI takes its place on the stack.
@@ -72,6 +77,18 @@ global_asm!(
     ".quad vmware_backdoor_out_instruction",
     ".quad vmware_backdoor_into_instruction",
     "4: .balign 4",
+    ".long 2f - 1f",
+    ".long 4f - 3f",
+    ".long 2", // type
+    "1: .asciz \"VMwBdoor\"",
+    "2: .balign 4",
+    "3: .quad vmware_backdoor_bell",
+    "4: .balign 4",
+    ".popsection",
+    ".pushsection .bss.vmware_backdoor_bell, \"aw\", @nobits",
+    ".balign 4",
+    "vmware_backdoor_bell:",
+    ".zero 4",
     ".popsection",
     rax = const offset_of!(Registers, rax),
     rbx = const offset_of!(Registers, rbx),

@@ -9,12 +9,11 @@ pub mod initramfs;
 pub mod iso9660;
 mod lz4;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use elf_note::NoteError;
+use elf_note::{Backdoor, NoteError};
 use initramfs::Entry;
 use iso9660::{Iso, IsoError};
 
@@ -23,8 +22,8 @@ use iso9660::{Iso, IsoError};
 pub struct Agent {
     /// Where it was found, for people.
     pub source: String,
-    /// The virtual addresses of its backdoor instructions.
-    pub addresses: BTreeSet<u64>,
+    /// Where it meets us.
+    pub backdoor: Backdoor,
 }
 
 /// Why there is none.
@@ -84,13 +83,13 @@ impl Agent {
             path: path.to_owned(),
             source,
         })?;
-        let addresses = elf_note::addresses(&bytes).map_err(|source| AgentError::Elf {
+        let backdoor = elf_note::backdoor(&bytes).map_err(|source| AgentError::Elf {
             path: path.to_owned(),
             source,
         })?;
         Ok(Agent {
             source: path.display().to_string(),
-            addresses,
+            backdoor,
         })
     }
 
@@ -119,10 +118,10 @@ impl Agent {
             }
             let bytes = iso.read(&place, initramfs::SIZE_LIMIT).map_err(iso_error)?;
             match in_initramfs(&bytes) {
-                Ok((program, addresses)) => {
+                Ok((program, backdoor)) => {
                     return Ok(Agent {
                         source: format!("{program} in {} on {}", place.path, path.display()),
-                        addresses,
+                        backdoor,
                     });
                 }
                 Err(reason) => found.push(format!("{}: {reason}", place.path)),
@@ -136,19 +135,19 @@ impl Agent {
 }
 
 /// The program with a note in an initramfs, or why there is none.
-fn in_initramfs(bytes: &[u8]) -> Result<(String, BTreeSet<u64>), String> {
+fn in_initramfs(bytes: &[u8]) -> Result<(String, Backdoor), String> {
     let entries = initramfs::entries(bytes).map_err(|error| super::chain(&error))?;
     let init = initramfs::resolve(&entries, "init");
     let own = match init {
-        Some(init) => match elf_note::addresses(&init.data) {
-            Ok(addresses) => return Ok((init.name.clone(), addresses)),
+        Some(init) => match elf_note::backdoor(&init.data) {
+            Ok(backdoor) => return Ok((init.name.clone(), backdoor)),
             Err(error) => format!("{}: {error}", init.name),
         },
         None => String::from("has no init"),
     };
     let has_note = |entry: &Entry| {
-        let addresses = elf_note::addresses(&entry.data).ok()?;
-        Some((entry.name.clone(), addresses))
+        let backdoor = elf_note::backdoor(&entry.data).ok()?;
+        Some((entry.name.clone(), backdoor))
     };
     entries.iter().find_map(has_note).ok_or(own)
 }

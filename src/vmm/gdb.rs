@@ -162,6 +162,8 @@ pub enum Request {
         /// At most [`MEMORY_PIECE`] of them.
         bytes: Vec<u8>,
     },
+    /// The machine stops after a word of 4 bytes has been written.
+    Watch(u64),
     /// A hardware breakpoint.
     SetBreakpoint(u64),
     /// The same away.
@@ -184,6 +186,7 @@ impl Request {
             Self::WriteMemory { address, bytes } => {
                 format!("M{address:x},{:x}:{}", bytes.len(), hex(bytes))
             }
+            Self::Watch(address) => format!("Z2,{address:x},4"),
             Self::SetBreakpoint(address) => format!("Z1,{address:x},1"),
             Self::ClearBreakpoint(address) => format!("z1,{address:x},1"),
             Self::Continue => "c".to_owned(),

@@ -163,8 +163,13 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         host::check(medium)?;
     }
     let agent = agent(options, &planned)?;
-    let addresses = agent.as_ref().map_or(0, |agent| agent.addresses.len());
-    if environment.kvm && addresses > HARDWARE_BREAKPOINTS {
+    let instructions = agent
+        .as_ref()
+        .map_or(0, |agent| agent.backdoor.instructions.len());
+    let bell = agent
+        .as_ref()
+        .is_some_and(|agent| agent.backdoor.bell.is_some());
+    if environment.kvm && !bell && instructions > HARDWARE_BREAKPOINTS {
         environment.kvm = false;
         planned = plan(&options.file, &environment, &wiring)?;
     }
@@ -173,7 +178,7 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
     let store = VmxStore::open(&options.file)?;
     store.log().note(&match &agent {
         Some(agent) => format!(
-            "power on; the backdoor is answered at {addresses} instructions of {}",
+            "power on; the backdoor is answered at {instructions} instructions of {}",
             agent.source
         ),
         None => String::from("power on; the backdoor is not answered"),
@@ -182,7 +187,7 @@ pub fn run(options: &Options) -> Result<u8, RunError> {
         program: options.qemu.clone(),
         arguments: planned.arguments,
         wiring,
-        addresses: agent.map(|agent| agent.addresses),
+        backdoor: agent.map(|agent| agent.backdoor),
         host: crate::backdoor::host::Options {
             high_bandwidth: !options.no_hb,
             machine_id: planned.machine_id,

@@ -1,17 +1,18 @@
 //! Answers the backdoor of a virtual machine in QEMU: its processors stop at the guest program's
 //! backdoor instructions, and go on behind them as if a VMware host had been there.
 //!
-//! At a stop: the registers and the bytes at RIP say whether it is one of the program's own
+//! A program with a bell (a word that it writes before each of them) is stopped by that, any other by
+//! breakpoints. At a stop: the registers and the bytes at RIP say whether it is one of the program's own
 //! instructions. Another program may have something else at the same address, and so do the boot
-//! loader and the kernel's decompressor: then the breakpoint is taken away for one step.
+//! loader and the kernel's decompressor: then a breakpoint is taken away for one step.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::agent::elf_note::Backdoor;
 use super::gdb::{GeneralSet, Reply, Request, SIGNAL_INTERRUPT, SIGNAL_QUIT, SIGNAL_TRAP, Thread};
 use super::on_disk::DiskError;
 use super::power::{Operation, Order, Pending, told};
@@ -69,7 +70,7 @@ pub enum TrapError {
     Stub(#[from] StubError),
     /// A breakpoint could not be set.
     #[error(
-        "setting a breakpoint on the backdoor instruction at {address:#x} (a processor under KVM has four)"
+        "setting a breakpoint for the backdoor at {address:#x} (a processor under KVM has four)"
     )]
     Breakpoint {
         /// Where.
@@ -106,7 +107,7 @@ impl TrapError {
 pub struct Traps {
     stub: Stub,
     host: Host,
-    addresses: BTreeSet<u64>,
+    backdoor: Backdoor,
     /// Where the last instruction was: the next is probably the same.
     last: u64,
     /// The processor that the stub's registers are of.
@@ -145,23 +146,28 @@ impl Traps {
     /// When a breakpoint cannot be set.
     pub fn set(
         socket: std::os::unix::net::UnixStream,
-        addresses: BTreeSet<u64>,
+        backdoor: Backdoor,
         options: Options,
         desk: Desk,
     ) -> Result<Traps, TrapError> {
         let mut stub = Stub::new(socket);
-        for address in &addresses {
-            stub.order(Request::SetBreakpoint(*address))
-                .map_err(|source| TrapError::Breakpoint {
-                    address: *address,
-                    source,
-                })?;
+        let stops: Vec<(u64, Request)> = match backdoor.bell {
+            Some(bell) => vec![(bell, Request::Watch(bell))],
+            None => backdoor
+                .instructions
+                .iter()
+                .map(|address| (*address, Request::SetBreakpoint(*address)))
+                .collect(),
+        };
+        for (address, stop) in stops {
+            stub.order(stop)
+                .map_err(|source| TrapError::Breakpoint { address, source })?;
         }
         Ok(Traps {
             stub,
             host: Host::new(options),
-            last: addresses.first().copied().unwrap_or_default(),
-            addresses,
+            last: backdoor.instructions.first().copied().unwrap_or_default(),
+            backdoor,
             selected: None,
             statistics: Statistics::default(),
             heeded: desk.resets.load(Ordering::Relaxed),
@@ -238,7 +244,7 @@ impl Traps {
             .stub
             .registers_and_code(self.last, Instruction::MAX_LENGTH)?;
         let rip = set.rip();
-        if !self.addresses.contains(&rip) {
+        if !self.backdoor.instructions.contains(&rip) {
             return Ok(self.stub.send(&[Request::Continue])?);
         }
         let code = if rip == self.last {
@@ -251,7 +257,11 @@ impl Traps {
         let mut registers = set.registers();
         let Some(instruction) = Instruction::decode(&code.unwrap_or_default(), &registers) else {
             self.statistics.foreign += 1;
-            return self.pass(rip, stop.thread.clone());
+            return match self.backdoor.bell {
+                // It has been rung already.
+                Some(_) => Ok(self.stub.send(&[Request::Continue])?),
+                None => self.pass(rip, stop.thread.clone()),
+            };
         };
         self.last = rip;
         self.answer(instruction, &mut registers, store);

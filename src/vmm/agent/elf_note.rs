@@ -1,6 +1,7 @@
-//! The ELF note in which a guest program tells where its backdoor instructions are, so that a
-//! debugger stub finds them in a stripped binary: owner `VMwBdoor`, type 1, description = their
-//! virtual addresses, 8 bytes each, little endian.
+//! The ELF notes in which a guest program tells where its backdoor instructions are, so that a
+//! debugger stub finds them in a stripped binary. Owner `VMwBdoor`; the description is virtual addresses,
+//! 8 bytes each, little endian: of type 1 the instructions', of type 2 that of the word of 4 bytes which
+//! the program writes right before each of them (the bell), if it does.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,7 +10,17 @@ use std::ops::Range;
 pub const SECTION: &str = ".note.vmware-backdoor";
 
 const OWNER: &[u8] = b"VMwBdoor";
-const TYPE: u32 = 1;
+const INSTRUCTIONS: u64 = 1;
+const BELL: u64 = 2;
+
+/// Where a program meets its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backdoor {
+    /// Its backdoor instructions.
+    pub instructions: BTreeSet<u64>,
+    /// The word that it writes before each of them.
+    pub bell: Option<u64>,
+}
 
 /// Why a program's addresses are not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,17 +87,16 @@ const ALIGNMENT: usize = 4;
 const NOTE_HEADER: usize = 12;
 const ADDRESS: usize = 8;
 
-/// The addresses in a program's notes.
+/// What a program's notes say.
 ///
 /// # Errors
 /// When it is no program with such a note, or could be loaded anywhere.
-pub fn addresses(elf: &[u8]) -> Result<BTreeSet<u64>, NoteError> {
+pub fn backdoor(elf: &[u8]) -> Result<Backdoor, NoteError> {
     if !elf.starts_with(MAGIC) {
         return Err(NoteError::NotElf);
     }
     let number = |place| number(elf, place).ok_or(NoteError::NotElf);
-    let mut found = BTreeSet::new();
-    let mut any = false;
+    let mut found = Backdoor::default();
     for (layout, table, size, count) in [
         (
             SEGMENT,
@@ -106,13 +116,17 @@ pub fn addresses(elf: &[u8]) -> Result<BTreeSet<u64>, NoteError> {
             let Some(notes) = notes_of(elf, &layout, header) else {
                 continue;
             };
-            for description in descriptions(notes) {
-                any = true;
-                found.extend(decode(description)?);
+            for (kind, description) in descriptions(notes) {
+                let addresses = decode(description)?;
+                match kind {
+                    INSTRUCTIONS => found.instructions.extend(addresses),
+                    BELL => found.bell = addresses.first().copied(),
+                    _ => {}
+                }
             }
         }
     }
-    if !any {
+    if found.instructions.is_empty() {
         return Err(NoteError::NoNote);
     }
     if number(field::TYPE)? == DYNAMIC {
@@ -143,13 +157,13 @@ fn notes_of<'a>(elf: &'a [u8], layout: &HeaderLayout, header: u64) -> Option<&'a
     elf.get(start..start.checked_add(size)?)
 }
 
-/// The descriptions of our notes among others.
-fn descriptions(notes: &[u8]) -> Vec<&[u8]> {
+/// The types and descriptions of our notes among others.
+fn descriptions(notes: &[u8]) -> Vec<(u64, &[u8])> {
     let mut found = Vec::new();
     let mut rest = notes;
     while let Some((owner, kind, description, next)) = split_note(rest) {
-        if kind == u64::from(TYPE) && owner.strip_suffix(b"\0").unwrap_or(owner) == OWNER {
-            found.push(description);
+        if owner.strip_suffix(b"\0").unwrap_or(owner) == OWNER {
+            found.push((kind, description));
         }
         rest = next;
     }

@@ -1,19 +1,28 @@
+use std::collections::BTreeSet;
 use std::io::{Cursor, Write};
 
 use super::*;
 
-/// An ELF64 file with one note, in a segment (as in a running program) or in a section only.
-fn elf(owner: &str, description: &[u8], kind: u16, in_segment: bool) -> Vec<u8> {
-    const HEADER: usize = 64;
+fn note(owner: &str, kind: u32, description: &[u8]) -> Vec<u8> {
     let mut note = Vec::new();
     note.extend_from_slice(&u32::try_from(owner.len() + 1).unwrap().to_le_bytes());
     note.extend_from_slice(&u32::try_from(description.len()).unwrap().to_le_bytes());
-    note.extend_from_slice(&1u32.to_le_bytes());
+    note.extend_from_slice(&kind.to_le_bytes());
     note.extend_from_slice(owner.as_bytes());
     note.resize((note.len() + 1).next_multiple_of(4), 0);
     note.extend_from_slice(description);
     note.resize(note.len().next_multiple_of(4), 0);
+    note
+}
 
+/// An ELF64 file with the note of its instructions.
+fn elf(owner: &str, description: &[u8], kind: u16, in_segment: bool) -> Vec<u8> {
+    elf_with(&note(owner, 1, description), kind, in_segment)
+}
+
+/// An ELF64 file with notes, in a segment (as in a running program) or in a section only.
+fn elf_with(note: &[u8], kind: u16, in_segment: bool) -> Vec<u8> {
+    const HEADER: usize = 64;
     let mut elf = vec![0; HEADER];
     let mut put = |offset: usize, bytes: &[u8]| {
         elf[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -38,7 +47,7 @@ fn elf(owner: &str, description: &[u8], kind: u16, in_segment: bool) -> Vec<u8> 
     entry[offset_at..offset_at + 8].copy_from_slice(&(HEADER as u64 + 64).to_le_bytes());
     entry[32..40].copy_from_slice(&(note.len() as u64).to_le_bytes());
     elf.extend_from_slice(&entry);
-    elf.extend_from_slice(&note);
+    elf.extend_from_slice(note);
     elf
 }
 
@@ -158,10 +167,27 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn the_note_is_found_in_a_segment_and_in_a_section() {
     for in_segment in [true, false] {
-        let addresses =
-            elf_note::addresses(&elf("VMwBdoor", &two_addresses(), 2, in_segment)).unwrap();
-        assert_eq!(addresses, BTreeSet::from([0x40_1000, 0x40_1003]));
+        let found = elf_note::backdoor(&elf("VMwBdoor", &two_addresses(), 2, in_segment)).unwrap();
+        assert_eq!(found.instructions, BTreeSet::from([0x40_1000, 0x40_1003]));
+        assert_eq!(found.bell, None);
     }
+}
+
+#[test]
+fn a_bell_is_a_note_of_its_own() {
+    let notes = [
+        note("VMwBdoor", 1, &two_addresses()),
+        note("GNU", 2, b"else"),
+        note("VMwBdoor", 2, &0x40_3000u64.to_le_bytes()),
+    ];
+    let found = elf_note::backdoor(&elf_with(&notes.concat(), 2, false)).unwrap();
+    assert_eq!(found.bell, Some(0x40_3000));
+    assert_eq!(found.instructions.len(), 2);
+    // Alone it says nothing: there is no instruction to answer.
+    assert_eq!(
+        elf_note::backdoor(&elf_with(&notes[2], 2, true)),
+        Err(NoteError::NoNote)
+    );
 }
 
 #[test]
@@ -176,11 +202,11 @@ fn what_cannot_be_used_is_refused_by_its_reason() {
         ),
     ];
     for (file, error) in cases {
-        assert_eq!(elf_note::addresses(&file), Err(error));
+        assert_eq!(elf_note::backdoor(&file), Err(error));
     }
     for description in [&[][..], &[1; 7], &[0; 8]] {
         assert!(matches!(
-            elf_note::addresses(&elf("VMwBdoor", description, 2, true)),
+            elf_note::backdoor(&elf("VMwBdoor", description, 2, true)),
             Err(NoteError::Damaged(_))
         ));
     }
@@ -190,7 +216,7 @@ fn what_cannot_be_used_is_refused_by_its_reason() {
 fn a_cut_elf_file_is_survived() {
     let elf = agent_elf();
     for length in 0..elf.len() {
-        assert!(elf_note::addresses(&elf[..length]).is_err());
+        assert!(elf_note::backdoor(&elf[..length]).is_err());
     }
 }
 
@@ -201,7 +227,10 @@ fn init_is_found_in_every_compression_and_behind_an_early_archive() {
     let padded = [&early[..], &[0; 512], &gzip(&main)].concat();
     for image in [main.clone(), gzip(&main), zstd(&main), lz4(&main), padded] {
         let agent = agent_on(&iso("INITRD.IMG;1", &image)).unwrap();
-        assert_eq!(agent.addresses, BTreeSet::from([0x40_1000, 0x40_1003]));
+        assert_eq!(
+            agent.backdoor.instructions,
+            BTreeSet::from([0x40_1000, 0x40_1003])
+        );
         assert!(
             agent.source.starts_with("init in /BOOT/INITRD.IMG on "),
             "{}",

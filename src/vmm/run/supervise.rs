@@ -2,7 +2,6 @@
 //! the time given), and one thread that answers the backdoor. The thread needs no runtime: it asks
 //! the stub and waits for the answer, while the guest stands still.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -23,6 +22,7 @@ use super::control::Control;
 use super::{RunError, streams};
 use crate::backdoor::host;
 use crate::sys::child::die_with_parent;
+use crate::vmm::agent::elf_note::Backdoor;
 use crate::vmm::on_disk::DiskError;
 use crate::vmm::qemu::{Console, Wiring};
 use crate::vmm::store::VmxStore;
@@ -38,7 +38,7 @@ pub(super) struct Machine {
     pub(super) arguments: Vec<OsString>,
     pub(super) wiring: Wiring,
     /// Where to answer; `None`: nowhere, and there is no stub.
-    pub(super) addresses: Option<BTreeSet<u64>>,
+    pub(super) backdoor: Option<Backdoor>,
     pub(super) host: host::Options,
     pub(super) timeout: Option<Duration>,
     /// Where it takes orders.
@@ -161,7 +161,7 @@ async fn supervise(mut machine: Machine, store: VmxStore) -> Result<(End, Statis
     let console = console.map(|listener| tokio::spawn(streams::to_stdout(listener, gone.clone())));
     let mut answering = tokio::spawn(answer(
         gdb,
-        machine.addresses,
+        machine.backdoor,
         machine.host,
         store,
         Desk {
@@ -295,7 +295,7 @@ async fn stop(child: &mut Child) -> io::Result<()> {
 /// nothing to answer.
 async fn answer(
     listener: Option<UnixListener>,
-    addresses: Option<BTreeSet<u64>>,
+    backdoor: Option<Backdoor>,
     options: host::Options,
     store: VmxStore,
     desk: Desk,
@@ -324,9 +324,8 @@ async fn answer(
         Ok(socket) => socket,
         Err(error) => return nothing(store, Err(StubError::Socket(error).into())),
     };
-    let addresses = addresses.unwrap_or_default();
-    let thread =
-        tokio::task::spawn_blocking(move || traps(socket, addresses, options, store, desk));
+    let backdoor = backdoor.unwrap_or_default();
+    let thread = tokio::task::spawn_blocking(move || traps(socket, backdoor, options, store, desk));
     match thread.await {
         Ok(answered) => answered,
         // There is no store to go on with.
@@ -336,14 +335,14 @@ async fn answer(
 
 fn traps(
     socket: UnixStream,
-    addresses: BTreeSet<u64>,
+    backdoor: Backdoor,
     options: host::Options,
     mut store: VmxStore,
     desk: Desk,
 ) -> Answered {
     let unsaved = |error: DiskError| eprintln!("vmx: {}", crate::vmm::chain(&error));
     let mut statistics = Statistics::default();
-    let outcome = Traps::set(socket, addresses, options, desk).and_then(|mut traps| {
+    let outcome = Traps::set(socket, backdoor, options, desk).and_then(|mut traps| {
         let outcome = traps.run(&mut store, unsaved);
         statistics = traps.statistics();
         outcome

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -161,6 +161,10 @@ struct Played {
 
 impl Scene {
     fn new(script: Vec<Next>) -> Scene {
+        Scene::with_bell(script, None)
+    }
+
+    fn with_bell(script: Vec<Next>, bell: Option<u64>) -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let path: PathBuf = folder.path().join("x.vmx");
         std::fs::write(&path, "guestinfo.a = \"value\"\n").unwrap();
@@ -187,17 +191,24 @@ impl Scene {
             left: Vec::new(),
         };
         let machine = std::thread::spawn(|| machine.run());
-        let addresses = BTreeSet::from([LOW, IN]);
+        let backdoor = Backdoor {
+            instructions: BTreeSet::from([LOW, IN]),
+            bell,
+        };
         Scene {
             store: VmxStore::open(&path).unwrap(),
             folder,
-            traps: Traps::set(ours, addresses, Options::default(), desk).unwrap(),
+            traps: Traps::set(ours, backdoor, Options::default(), desk).unwrap(),
             machine,
         }
     }
 
     fn play(script: Vec<Next>) -> Played {
-        let mut scene = Scene::new(script);
+        Scene::new(script).to_the_end()
+    }
+
+    fn to_the_end(self) -> Played {
+        let mut scene = self;
         let outcome = scene.traps.run(&mut scene.store, |error| panic!("{error}"));
         let statistics = scene.traps.statistics();
         drop(scene.traps);
@@ -254,6 +265,26 @@ fn something_else_at_the_address_is_stepped_over_with_the_breakpoint_away() {
     );
     assert_eq!(played.left[1].registers(), elsewhere);
     assert_eq!(played.statistics.foreign, 1);
+}
+
+#[test]
+fn a_program_with_a_bell_is_stopped_by_that_and_its_code_is_left_alone() {
+    let version = low(command::GET_VERSION, 0, 0);
+    // Somebody else's word at the bell's address: nowhere near an instruction, and at the address of one.
+    let script = vec![
+        Next::At(0x7000, Registers::default()),
+        Next::At(LOW, version),
+        Next::At(IN, Registers::default()),
+        Next::At(LOW, version),
+    ];
+    let played = Scene::with_bell(script, Some(0x40_3000)).to_the_end();
+    played.outcome.unwrap();
+    assert_eq!(played.requests[..2], ["Z2,403000,4", "c"].map(String::from));
+    let breakpoints = |request: &String| request.starts_with("Z1") || request.starts_with('v');
+    assert!(!played.requests.iter().any(breakpoints));
+    let places: Vec<u64> = played.left.iter().map(GeneralSet::rip).collect();
+    assert_eq!(places[1..], [0x7000, LOW + 1, IN, LOW + 1]);
+    assert_eq!((played.statistics.low, played.statistics.foreign), (2, 1));
 }
 
 #[test]
