@@ -144,7 +144,9 @@ impl Log for Console {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let Ok(mut target) = self.target.lock() else {
+        // There is one thread: who finds it locked has met a defect while a line was written, and has to say so
+        // elsewhere.
+        let Ok(mut target) = self.target.try_lock() else {
             return;
         };
         // The kernel's log has levels and times of its own; `<3>` is its "error".

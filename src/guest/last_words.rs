@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::event_loop::{EventLoop, now};
 use super::host::Host;
+use crate::sys::faults::{self, Fault};
 use crate::sys::power::{self, Ending};
 use crate::sys::{fork, port, reap};
 
@@ -14,15 +15,30 @@ const SYNC_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is asked for.
 const SYNC_POLL: Duration = Duration::from_millis(20);
 
-/// A panic is a defect of ours; it ends the machine with its reason.
+/// A panic is a defect of ours, and so is a fault; it ends the machine with its reason. (What initramfs/tether.sh
+/// builds panics by a fault: its place says more than the message does, and takes less room.)
 pub fn install() {
     std::panic::set_hook(Box::new(panicked));
+    if let Err(error) = faults::tell(faulted) {
+        log::warn!("a fault of process 1 will end in the kernel: {error}");
+    }
 }
 
 fn panicked(info: &PanicHookInfo<'_>) {
+    defect(&info.to_string())
+}
+
+fn faulted(fault: Fault) -> ! {
+    defect(&format!("{} at {:#x}", fault.what, fault.at))
+}
+
+fn defect(what: &str) -> ! {
     // Whatever was broken may be borrowed: everything here is made anew.
     let host = port::open().map_or_else(|_| Host::default(), Host::new);
-    give_up(host, &format!("tether has a defect: {info}"));
+    give_up(
+        host,
+        &format!("tether {} has a defect: {what}", env!("CARGO_PKG_VERSION")),
+    )
 }
 
 /// Ends the machine without its loop: says why, writes the disks out, and switches off.

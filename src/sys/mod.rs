@@ -6,6 +6,7 @@ pub mod capabilities;
 pub mod child;
 pub mod cpuid;
 pub mod datagram;
+pub mod faults;
 pub mod file;
 pub mod fork;
 pub mod handover;

@@ -287,9 +287,9 @@ extern "C" fn step_over(signal: libc::c_int, _: *mut libc::siginfo_t, context: *
     }
 }
 
-type GeneralRegisters = [libc::greg_t; 23];
+pub(super) type GeneralRegisters = [libc::greg_t; 23];
 
-fn register(registers: &GeneralRegisters, name: libc::c_int) -> u64 {
+pub(super) fn register(registers: &GeneralRegisters, name: libc::c_int) -> u64 {
     usize::try_from(name)
         .ok()
         .and_then(|index| registers.get(index))
