@@ -1,6 +1,8 @@
 //! The boot, top to bottom. From the first line on this process must not end: every way out of it
 //! leads through `stop` or `last_words`.
 
+use std::os::fd::OwnedFd;
+
 use super::carrier::Carrier;
 use super::container::First;
 use super::disk::mount::{MountError, ROOT};
@@ -140,6 +142,9 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
         .map_err(BootError::Key)?;
     let hostname = steps.take("host name", || set_hostname(&vm));
     steps.take("network", || network::begin(machine, &vm, &hostname))?;
+    let cgroup = steps
+        .take("cgroup", || container::limits(&vm.isolation))
+        .map_err(BootError::Isolation)?;
     let disk = steps.take("root disk", || {
         disk::find(machine, disk::ROOT_LABEL, disk::LIMIT)
     })?;
@@ -157,7 +162,7 @@ fn start(machine: &mut Machine, steps: &mut Steps) -> Result<(), BootError> {
     steps.take("volumes", || volumes::mount_all(machine, &root, &vm))?;
     steps.take("network files", || network::settle(machine, &root))?;
     let (namespaces, first) = steps
-        .take("isolation", || isolate(machine, isolation))
+        .take("isolation", || isolate(machine, isolation, cgroup))
         .map_err(BootError::Isolation)?;
     steps.take("sessions", || {
         machine.start_sessions(Place {
@@ -232,13 +237,14 @@ fn kernel_settings(isolation: &Isolation) -> Result<(), BootError> {
 fn isolate(
     machine: &mut Machine,
     isolation: &Isolation,
+    cgroup: Option<OwnedFd>,
 ) -> Result<(Option<Namespaces>, Option<First>), NamespacesError> {
     if isolation.privileged {
         Ok((None, None))
     } else if isolation.init {
-        container::make(machine, isolation).map(|made| (Some(made), None))
+        container::make(machine, isolation, cgroup).map(|made| (Some(made), None))
     } else {
-        First::new(isolation).map(|first| (None, Some(first)))
+        First::new(isolation, cgroup).map(|first| (None, Some(first)))
     }
 }
 

@@ -39,8 +39,12 @@ const INIT: &str = "/init";
 ///
 /// # Errors
 /// The kernel has none, or something in them cannot be set up.
-pub fn make(machine: &mut Machine, isolation: &Isolation) -> Result<Namespaces, NamespacesError> {
-    let pending = begin(isolation)?;
+pub fn make(
+    machine: &mut Machine,
+    isolation: &Isolation,
+    cgroup: Option<OwnedFd>,
+) -> Result<Namespaces, NamespacesError> {
+    let pending = begin(isolation, cgroup)?;
     let limit = now().saturating_add(LIMIT);
     let watched = machine
         .events
@@ -70,8 +74,9 @@ impl First {
     ///
     /// # Errors
     /// The capabilities cannot be bounded.
-    pub fn new(isolation: &Isolation) -> Result<Self, NamespacesError> {
-        Ok(Self::of(isolation, prepare(isolation)?))
+    pub fn new(isolation: &Isolation, cgroup: Option<OwnedFd>) -> Result<Self, NamespacesError> {
+        prepare(isolation)?;
+        Ok(Self::of(isolation, cgroup))
     }
 
     /// The same on a machine that is prepared already.
@@ -104,16 +109,16 @@ impl First {
     }
 }
 
-fn begin(isolation: &Isolation) -> Result<Pending, NamespacesError> {
-    let cgroup = prepare(isolation)?;
+fn begin(isolation: &Isolation, cgroup: Option<OwnedFd>) -> Result<Pending, NamespacesError> {
+    prepare(isolation)?;
     let in_cgroup = cgroup.is_some();
     Namespaces::begin(cgroup, || {
         furnish(isolation, in_cgroup).map_err(|(what, error)| format!("{what}: {error}"))
     })
 }
 
-/// What the machine needs before there are namespaces: the container's cgroup comes back.
-fn prepare(isolation: &Isolation) -> Result<Option<OwnedFd>, NamespacesError> {
+/// What the machine needs before there are namespaces.
+fn prepare(isolation: &Isolation) -> Result<(), NamespacesError> {
     // Process 1 keeps its own, whatever program it goes on as.
     let bounded =
         capabilities::pass_on().and_then(|()| capabilities::bound(isolation.capabilities()));
@@ -124,6 +129,18 @@ fn prepare(isolation: &Isolation) -> Result<Option<OwnedFd>, NamespacesError> {
     // Should the container ever get out of its tree, there is nothing to find.
     if let Err(error) = rustix::fs::unlink(INIT) {
         log::debug!("{INIT}: {error}");
+    }
+    Ok(())
+}
+
+/// The container's cgroup, with its limits; one that is privileged has none. It needs no disk, and is made while that
+/// is waited for.
+///
+/// # Errors
+/// There are limits, and the kernel does not take them.
+pub fn limits(isolation: &Isolation) -> Result<Option<OwnedFd>, NamespacesError> {
+    if isolation.privileged {
+        return Ok(None);
     }
     let cgroup = cgroup();
     if let Err(error) = &cgroup {
