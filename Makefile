@@ -121,7 +121,8 @@ build/initramfs.img: build/tether $(kernel)/version build/cache/choice \
 	@$(step) 'packing the initramfs' initramfs/build.sh build/tether $(kernel) $@
 
 build/bootstrap.iso: build/vmlinuz build/initramfs.img build/cache/choice \
-    iso-build/iso.sh iso-build/uki.sh iso-build/esp.sh iso-build/isolinux.cfg iso-build/cmdline.txt iso-build/version.sh
+    iso-build/iso.sh iso-build/bios.sh iso-build/bios.s iso-build/uki.sh iso-build/efi.s iso-build/efi.ld iso-build/esp.sh \
+    iso-build/cmdline.txt iso-build/version.sh
 	@$(step) 'writing bootstrap.iso' iso-build/iso.sh $(kernel) build/tether build/vmlinuz build/initramfs.img $@
 
 build/SHA256SUMS: build/bootstrap.iso build/tether iso-build/about.sh

@@ -20,10 +20,10 @@ rm -rf "$licences.new"
 mkdir -p "$licences.new"
 cp "$here/../LICENSE" "$licences.new/tether" 2>/dev/null || cp /usr/share/common-licenses/Apache-2.0 "$licences.new/tether"
 cp "$kernel/copyright" "$licences.new/linux"
-for package in isolinux systemd-boot-efi musl-dev rust-web-src; do
+for package in musl-dev rust-web-src; do
     [ ! -f "/usr/share/doc/$package/copyright" ] || cp "/usr/share/doc/$package/copyright" "$licences.new/$package"
 done
-for text in GPL-2 LGPL-2.1 Apache-2.0 MPL-2.0; do # what the others refer to
+for text in GPL-2 Apache-2.0 MPL-2.0; do # what the others refer to
     [ ! -f "/usr/share/common-licenses/$text" ] || cp "/usr/share/common-licenses/$text" "$licences.new/"
 done
 
@@ -81,8 +81,6 @@ END
     package tether "$version" Apache-2.0 NOASSERTION
     package linux "$release" 'GPL-2.0-only WITH Linux-syscall-note' NOASSERTION \
         "pkg:deb/debian/linux@$(cat "$kernel/package" 2>/dev/null || echo "$release")"
-    package isolinux "$(debian_version isolinux)" GPL-2.0-or-later NOASSERTION "pkg:deb/debian/syslinux@$(debian_version isolinux)"
-    package systemd-boot-efi "$(debian_version systemd-boot-efi)" LGPL-2.1-or-later NOASSERTION "pkg:deb/debian/systemd@$(debian_version systemd-boot-efi)"
     # Which C library tether has is told by its build; musl where musl-gcc or rustup's target was there.
     package musl "$(debian_version musl-dev)" MIT NOASSERTION
     package rust-std "$("$here/cargo.sh" --version | cut -d ' ' -f 2)" 'MIT OR Apache-2.0' NOASSERTION

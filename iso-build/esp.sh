@@ -12,9 +12,8 @@ SOURCE_DATE_EPOCH=$("$here/epoch.sh")
 export SOURCE_DATE_EPOCH TZ=UTC MTOOLSRC=/dev/null
 
 cluster=8 # sectors, of 512 bytes: FAT12 up to 16 MB
-# Sixteen clusters are to spare: with none of them OVMF did not find an image of 984 clusters on a USB stick
-# (it did on a CD-ROM, and images of other sizes on both); why is not known.
-clusters=$((($(stat -c %s "$image") + cluster * 512 - 1) / (cluster * 512) + 18))
+# The image, and a cluster for each of the two folders.
+clusters=$((($(stat -c %s "$image") + cluster * 512 - 1) / (cluster * 512) + 2))
 table=$((((clusters + 2) * 3 / 2 + 512) / 512))
 root=1
 [ "$clusters" -lt 4085 ] || { echo "$image is too large for this file system" >&2; exit 1; }
@@ -25,6 +24,9 @@ sectors=$((reserved + table + root + clusters * cluster))
 rm -f "$out"
 truncate -s $((sectors * 512)) "$out"
 mformat -i "$out" -T $sectors -h 1 -s 1 -c $cluster -d 1 -R $reserved -L $table -r $root -N 0 -v TETHER ::
+# mformat writes a partition table into the boot sector. Where its one partition fits, OVMF takes the file
+# system for a disk and looks for another inside.
+dd if=/dev/zero of="$out" bs=1 seek=446 count=64 conv=notrunc status=none
 mmd -i "$out" ::/EFI ::/EFI/BOOT
 touch -d "@$SOURCE_DATE_EPOCH" "$image"
 mcopy -m -i "$out" "$image" ::/EFI/BOOT/BOOTX64.EFI

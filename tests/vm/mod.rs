@@ -35,22 +35,23 @@ fn make_image(folder: &Path) -> PathBuf {
     );
     let script = r#"
         set -e
-        mkdir -p root/dev iso/isolinux
+        mkdir -p root/dev kernel
         gcc -O1 -static -nostdlib -no-pie -ffreestanding -fno-stack-protector -fno-builtin \
             -Wall -Werror -o root/init "$SOURCE"
         # /dev is the kernel's own to fill.
-        (cd root && find . | cpio --quiet -o -H newc) | gzip -1 > iso/initrd.img
-        cp "$KERNEL" iso/vmlinuz
-        cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 iso/isolinux/
-        printf 'default linux\nprompt 0\nlabel linux\nkernel /vmlinuz\nappend initrd=/initrd.img console=ttyS1 quiet panic=-1\n' \
-            > iso/isolinux/isolinux.cfg
-        xorriso -as mkisofs -quiet -o boot.iso -b isolinux/isolinux.bin -c isolinux/boot.cat \
-            -no-emul-boot -boot-load-size 4 -boot-info-table iso
+        (cd root && find . | cpio --quiet -o -H newc) | gzip -1 > initrd.img
+        echo a test >kernel/version
+        echo CONFIG_UNKNOWN=y >kernel/config
+        "$ISO_BUILD/iso.sh" kernel root/init "$KERNEL" initrd.img boot.iso
     "#;
     let output = Command::new("sh")
         .args(["-c", script])
         .current_dir(folder)
         .env("KERNEL", kernel)
+        .env(
+            "ISO_BUILD",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/iso-build"),
+        )
         .env(
             "SOURCE",
             concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/guest.c"),
