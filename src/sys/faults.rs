@@ -52,11 +52,11 @@ pub fn tell(teller: Teller) -> io::Result<()> {
 }
 
 extern "C" fn raised(number: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel hands over both.
-    let (code, registers) = unsafe {
-        let context = context.cast::<libc::ucontext_t>();
-        ((*info).si_code, &(*context).uc_mcontext.gregs)
-    };
+    // SAFETY: with SA_SIGINFO the kernel hands over the signal's information, which is ours to read.
+    let code = unsafe { (*info).si_code };
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: and the registers at the instruction.
+    let registers = unsafe { &(*context).uc_mcontext.gregs };
     // The kernel's own codes are positive.
     if code <= 0 {
         return;

@@ -204,10 +204,10 @@ impl Scene {
     }
 
     fn play(script: Vec<Next>) -> Played {
-        Scene::new(script).to_the_end()
+        Scene::new(script).played_out()
     }
 
-    fn to_the_end(self) -> Played {
+    fn played_out(self) -> Played {
         let mut scene = self;
         let outcome = scene.traps.run(&mut scene.store, |error| panic!("{error}"));
         let statistics = scene.traps.statistics();
@@ -277,7 +277,7 @@ fn a_program_with_a_bell_is_stopped_by_that_and_its_code_is_left_alone() {
         Next::At(IN, Registers::default()),
         Next::At(LOW, version),
     ];
-    let played = Scene::with_bell(script, Some(0x40_3000)).to_the_end();
+    let played = Scene::with_bell(script, Some(0x40_3000)).played_out();
     played.outcome.unwrap();
     assert_eq!(played.requests[..2], ["Z2,403000,4", "c"].map(String::from));
     let breakpoints = |request: &String| request.starts_with("Z1") || request.starts_with('v');
