@@ -8,7 +8,8 @@
 //!
 //! Before each of them a word is written, the bell, whose address is in a second note (type 2): a stub that
 //! watches it stops there without touching the code. QEMU's emulation forgets all that it has translated
-//! when it stops at a breakpoint, and nothing when it stops for a written word.
+//! when it stops at a breakpoint, and nothing when it stops for a written word. It has a section of its own, which
+//! `initramfs/tether.sh` puts where no other program and no boot loader writes: each write there would be a stop.
 
 use std::arch::global_asm;
 use std::io;
@@ -85,7 +86,7 @@ global_asm!(
     "3: .quad vmware_backdoor_bell",
     "4: .balign 4",
     ".popsection",
-    ".pushsection .bss.vmware_backdoor_bell, \"aw\", @nobits",
+    ".pushsection .vmware_backdoor_bell, \"aw\", @nobits",
     ".balign 4",
     "vmware_backdoor_bell:",
     ".zero 4",

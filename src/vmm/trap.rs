@@ -245,6 +245,7 @@ impl Traps {
             .registers_and_code(self.last, Instruction::MAX_LENGTH)?;
         let rip = set.rip();
         if !self.backdoor.instructions.contains(&rip) {
+            self.statistics.foreign += 1;
             return Ok(self.stub.send(&[Request::Continue])?);
         }
         let code = if rip == self.last {

@@ -284,7 +284,7 @@ fn a_program_with_a_bell_is_stopped_by_that_and_its_code_is_left_alone() {
     assert!(!played.requests.iter().any(breakpoints));
     let places: Vec<u64> = played.left.iter().map(GeneralSet::rip).collect();
     assert_eq!(places[1..], [0x7000, LOW + 1, IN, LOW + 1]);
-    assert_eq!((played.statistics.low, played.statistics.foreign), (2, 1));
+    assert_eq!((played.statistics.low, played.statistics.foreign), (2, 2));
 }
 
 #[test]
