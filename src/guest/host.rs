@@ -14,12 +14,18 @@ const PRESENT: u8 = 1;
 const STAGE: u8 = 2;
 const HIDDEN: u8 = 3;
 
+/// Turns of the machine for which what can wait does.
+const PATIENCE: u8 = 8;
+
 /// The host, if there is one that listens.
 #[derive(Default)]
 pub struct Host {
     port: Option<Hardware>,
     rpc: Option<Rpc<Hardware>>,
     keys: Option<StateKeys>,
+    /// What can wait until the machine has nothing else to do, and for how many turns yet.
+    later: Vec<(String, String)>,
+    patience: u8,
     /// The stage that was told last.
     stage: String,
     /// The link key, and the names that it was taken away from.
@@ -58,11 +64,32 @@ impl Host {
         self.keys = StateKeys::of(generation);
     }
 
-    /// The session's program runs.
+    /// The session's program runs. It is not held up for that: its first output goes first.
     pub fn started(&mut self, subject: Subject<'_>, time_ms: u64) {
         let Some(keys) = self.keys else { return };
-        self.set(Some(keys.started(subject, Ok(()))));
-        self.set(keys.start_time(subject, seconds(time_ms)));
+        self.later.push(keys.started(subject, Ok(())));
+        self.later
+            .extend(keys.start_time(subject, seconds(time_ms)));
+        self.patience = PATIENCE;
+    }
+
+    /// There is something that waits.
+    pub fn has_more(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// A turn of the machine is over, in which there was nothing to do, or was.
+    pub fn after_turn(&mut self, idle: bool) {
+        self.patience = self.patience.saturating_sub(1);
+        if idle || self.patience == 0 {
+            self.tell_more();
+        }
+    }
+
+    fn tell_more(&mut self) {
+        for entry in std::mem::take(&mut self.later) {
+            self.write(entry);
+        }
     }
 
     /// The session's program does not run, for this reason.
@@ -171,6 +198,7 @@ impl Host {
 
     /// Closes its channel: the next request opens another.
     pub fn close(&mut self) {
+        self.tell_more();
         if let Some(port) = &self.port {
             self.rpc = Some(Rpc::new(port.clone()));
         }
@@ -186,9 +214,14 @@ impl Host {
     }
 
     fn set(&mut self, entry: Option<(String, String)>) {
-        let (Some(rpc), Some((key, value))) = (&mut self.rpc, entry) else {
-            return;
-        };
+        self.tell_more();
+        if let Some(entry) = entry {
+            self.write(entry);
+        }
+    }
+
+    fn write(&mut self, (key, value): (String, String)) {
+        let Some(rpc) = &mut self.rpc else { return };
         if let Err(error) = rpc.info_set(&key, value.as_bytes()) {
             log::warn!("{key} was not written: {error}");
         }

@@ -10,6 +10,9 @@ use super::tools::Tools;
 use crate::plan::stop;
 use crate::sys::power_button::PowerButton;
 
+/// How long what the host is to be told may wait for something else to happen.
+const HOST_WAITS: Duration = Duration::from_millis(50);
+
 impl Machine {
     /// One turn: waits for something to happen, at most until `until`, and handles all of it.
     pub fn turn(&mut self, until: Option<Duration>) {
@@ -29,6 +32,9 @@ impl Machine {
             more,
             self.network.timeout(),
             self.tools.as_ref().map(Tools::due),
+            self.host
+                .has_more()
+                .then(|| now().saturating_add(HOST_WAITS)),
         ]
         .into_iter()
         .flatten()
@@ -60,6 +66,7 @@ impl Machine {
                 }
             }
         }
+        let idle = ready.is_empty();
         self.ready = ready;
         self.receive(now);
         if self.network.timeout().is_some_and(|until| until <= now) {
@@ -76,6 +83,7 @@ impl Machine {
         self.retire();
         self.transmit(now);
         self.note_progress(now);
+        self.host.after_turn(idle);
     }
 
     /// The link's own timers count while its words go out.
