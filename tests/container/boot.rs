@@ -11,7 +11,7 @@ use crate::machine::Machine;
 
 /// In MiB: the least that works under BIOS, with our own kernel (36 is too little to unpack the
 /// initramfs). UEFI itself, OVMF here, wants 96.
-const LEAST_MEMORY: u32 = 40;
+const LEAST_MEMORY: u32 = 36;
 const LEAST_MEMORY_EFI: u32 = 96;
 
 /// What the firmware starts from.
