@@ -7,7 +7,7 @@ ifndef KERNEL
 KERNEL := own
 ifneq ($(filter run docker bench bench-docker,$(MAKECMDGOALS)),)
 KERNEL := $(shell initramfs/kernel-own.sh --built && echo own || echo debian)
-$(info $(if $(filter own,$(KERNEL)),  kernel: our own (KERNEL=debian takes Debian's),  kernel: Debian's (make iso builds our own, smaller and three times quicker)))
+$(info $(if $(filter own,$(KERNEL)),  kernel: our own (KERNEL=debian takes Debian's),  kernel: Debian's (make iso builds our own, smaller and four times quicker)))
 endif
 endif
 # What `make run` runs, where the appliance listens, and the machine: vmware or virtio.

@@ -6,8 +6,9 @@
 # (extended read), 15/2401 (address line 20), 15/E820 (memory); Linux's boot protocol
 # (Documentation/x86/boot.rst).
 #
-# Memory: 0x9000 the loader (clear of where it comes from), 0x10000 the kernel's real-mode part with its heap, stack and command line
-# (64 KiB), 0x20000 what has been read, 0x100000 the rest of the kernel; the initramfs as high as the kernel allows.
+# Memory: 0x9000 the loader (clear of where it comes from), 0x10000 the kernel's real-mode part with its
+# heap, stack and command line (64 KiB), 0x20000 what has been read, 0x100000 the rest of the kernel; the
+# initramfs as high as the kernel allows.
 .code16
 .intel_syntax noprefix
 
@@ -35,6 +36,18 @@
 .set INIT_SIZE, 0x260
 .set CAN_USE_HEAP, 0x80
 
+# What a BIOS leaves in these registers is its own affair. dl has the drive.
+.macro known_state
+    cli
+    xor ax, ax
+    mov ss, ax
+    mov sp, LOADED_BY_BIOS
+    mov ds, ax
+    mov es, ax
+    sti
+    cld
+.endm
+
 .section .record, "ax"
 record:
     jmp 1f
@@ -43,13 +56,7 @@ packet_of_record:
     .word 16, SECTOR / 512
     .word loader, 0
     .quad 0                     # iso.sh: the loader's place, in sectors of 512 bytes
-1:  cli
-    xor ax, ax
-    mov ss, ax
-    mov sp, LOADED_BY_BIOS
-    mov ds, ax
-    mov es, ax
-    sti
+1:  known_state
     mov cx, RETRIES
 1:  mov si, offset packet_of_record
     mov ah, 0x42
@@ -70,6 +77,7 @@ packet_of_record:
     jmp 0:main
 text_of_record:
     .asciz "tether: this disk cannot be read\r\n"
+.org record + 440               # the partition table follows
 
 .section .loader, "ax"
 loader:
@@ -88,14 +96,7 @@ size_initramfs:
     .long 0
 sum_initramfs:
     .long 0
-1:  cli
-    xor ax, ax
-    mov ss, ax
-    mov sp, LOADED_BY_BIOS
-    mov ds, ax
-    mov es, ax
-    sti
-    cld
+1:  known_state
     mov si, LOADED_BY_BIOS
     mov di, offset loader
     mov cx, SECTOR / 2
@@ -103,7 +104,6 @@ sum_initramfs:
     jmp 0:main
 
 main:
-    cld
     mov [drive], dl
 
     # The 21st address line: the BIOS has it opened, or does, or a port of the board does.
@@ -133,6 +133,8 @@ main:
     pop ds
     mov si, offset text_no_kernel
     jne fail
+    cmp al, PIECE / 512
+    jae fail
     inc ax                      # the boot sector
     movzx eax, al
     shl eax, 9

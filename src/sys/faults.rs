@@ -5,6 +5,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
+use super::port;
+
 /// A signal that the kernel has sent for what this program did itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -14,7 +16,7 @@ pub struct Fault {
     pub at: u64,
 }
 
-/// SIGSEGV is among them: where the backdoor has its guard ([`super::port`]), that hands on what is not its own.
+/// SIGSEGV is among them: where the backdoor has its guard ([`port`]), that hands on what is not its own.
 const FAULTS: [(i32, &str); 4] = [
     (libc::SIGILL, "illegal instruction"),
     (libc::SIGSEGV, "access to memory that is not there"),
@@ -44,9 +46,7 @@ pub fn tell(teller: Teller) -> io::Result<()> {
             action
         };
         // SAFETY: `action` is whole, and the handler has the signature that SA_SIGINFO asks for.
-        if unsafe { libc::sigaction(number, action, std::ptr::null_mut()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        port::succeeded(unsafe { libc::sigaction(number, action, std::ptr::null_mut()) })?;
     }
     Ok(())
 }
@@ -64,7 +64,7 @@ extern "C" fn raised(number: i32, info: *mut libc::siginfo_t, context: *mut libc
     let what = FAULTS.iter().find(|(known, _)| *known == number);
     let fault = Fault {
         what: what.map_or("fault", |(_, what)| what),
-        at: super::port::register(registers, libc::REG_RIP),
+        at: port::register(registers, libc::REG_RIP),
     };
     if let Some(teller) = TELLER.get() {
         teller(fault)

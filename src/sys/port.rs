@@ -42,9 +42,9 @@ global_asm!(
     "mov rsi, [rdi + {rsi}]",
     "mov rbp, [rdi + {rbp}]",
     "mov rdi, [rdi + {rdi}]",
+    "mov dword ptr [rip + vmware_backdoor_bell], eax",
     ".globl vmware_backdoor_\\name\\()_instruction",
     ".hidden vmware_backdoor_\\name\\()_instruction",
-    "mov dword ptr [rip + vmware_backdoor_bell], eax",
     "vmware_backdoor_\\name\\()_instruction:",
     "\\instruction",
     // The pointer comes back, what the instruction left in RDI takes its place on the stack.
@@ -251,7 +251,7 @@ fn put_up_guard() -> io::Result<()> {
     succeeded(unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()) })
 }
 
-fn succeeded(result: libc::c_int) -> io::Result<()> {
+pub(super) fn succeeded(result: libc::c_int) -> io::Result<()> {
     if result == 0 {
         return Ok(());
     }

@@ -117,10 +117,10 @@ pub fn backdoor(elf: &[u8]) -> Result<Backdoor, NoteError> {
                 continue;
             };
             for (kind, description) in descriptions(notes) {
-                let addresses = decode(description)?;
                 match kind {
-                    INSTRUCTIONS => found.instructions.extend(addresses),
-                    BELL => found.bell = addresses.first().copied(),
+                    INSTRUCTIONS => found.instructions.extend(decode(description)?),
+                    BELL => found.bell = decode(description)?.first().copied(),
+                    // What a later program has to say besides.
                     _ => {}
                 }
             }
